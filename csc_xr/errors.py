@@ -1,0 +1,40 @@
+"""Everything csc_xr raises or warns on purpose.
+
+Each error is also the built-in error a caller would expect (``ValueError``, ``OSError``),
+so code that knows nothing of csc_xr still catches it. Messages name what was required,
+what came, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class CscError(Exception):
+    """Base of every error csc_xr raises on purpose."""
+
+
+class ParameterError(CscError, ValueError):
+    """A setting has a value the method cannot use."""
+
+
+class SceneError(CscError, ValueError):
+    """An image cannot be read as a scene, or does not fit the work asked of it."""
+
+
+class LabelError(CscError, ValueError):
+    """A label raster does not fit its scene or its legend."""
+
+
+class LegendError(CscError, ValueError):
+    """A legend contradicts itself or cannot be read."""
+
+
+class NetworkError(CscError, ValueError):
+    """A network cannot be read, is not safe to read, or does not fit the scene."""
+
+
+class OutputError(CscError, OSError):
+    """Results cannot be written where they were asked for."""
+
+
+class CscWarning(UserWarning):
+    """Something works, but the user should know how."""

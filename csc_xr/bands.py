@@ -44,7 +44,7 @@ def check_bands(scene: xr.DataArray, bands: Sequence[str], *, who: str) -> xr.Da
     SceneError
         When the scene lacks one of them.
     """
-    names = [str(name) for name in scene.coords["band"].values]
+    names = names_of(scene)
     if names == list(bands):
         return scene
     if set(bands) - set(names):

@@ -75,9 +75,9 @@ def open_result(path: str | Path) -> xr.Dataset:
         )
     opened: xr.Dataset = xr.open_zarr(store, consolidated=False, mask_and_scale=False)
     text = {
-        name: coordinate.astype(str)
-        for name, coordinate in opened.coords.items()
-        if coordinate.dtype.kind in "TO"
+        name: (coord.dims, np.array(coord.values.tolist(), dtype=str), coord.attrs)
+        for name, coord in opened.coords.items()
+        if coord.dtype.kind in "TO"
     }
     return opened.assign_coords(text)
 

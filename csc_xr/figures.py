@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
@@ -19,7 +20,7 @@ from csc_xr.errors import ParameterError
 from csc_xr.files import replacing
 from csc_xr.grid import is_georeferenced, scene_transform
 from csc_xr.legend import NODATA_CODE, ClassLegend
-from csc_xr.scene import valid_pixels
+from csc_xr.scene import valid_pixels, validate_scene
 
 MAX_PANEL_PIXELS = 1500
 """Longest side of a panel in image pixels; larger scenes are thinned."""
@@ -59,8 +60,8 @@ def four_part_figure(
     Parameters
     ----------
     scene : xarray.DataArray
-        Dims ("band", "y", "x"); shown from its bands red, green and blue, or else its first
-        three, each stretched between its 2nd and 98th percentile; one or two bands as grey.
+        A scene, dims ("band", "y", "x"); shown from its bands red, green and blue, or else its
+        first three, each stretched between its 2nd and 98th percentile; one or two bands as grey.
         Pixels that are not valid stay blank.
     labels : xarray.DataArray or None
         Digitised classes, (y, x), uint8; None leaves their panel out.
@@ -82,19 +83,24 @@ def four_part_figure(
 
     Raises
     ------
+    SceneError
+        When the scene is no scene.
     ParameterError
         When a class raster does not have the shape of the scene.
     OutputError
         When the file cannot be written.
     """
+    scene = validate_scene(scene)
     panels = {"labels": labels, "tile_class": tile_class, "pixel_class": pixel_class}
     drawn = {name: raster for name, raster in panels.items() if raster is not None}
     for name, raster in drawn.items():
         _check_shape(name, raster, scene)
-    step = -(-max(scene.sizes["y"], scene.sizes["x"]) // MAX_PANEL_PIXELS)
-    picture, caption = _picture(scene, step)
-    classes = {name: _thinned(raster, step) for name, raster in drawn.items()}
-    frame = _frame(scene, step, picture.shape[:2])
+    rows, columns = scene.sizes["y"], scene.sizes["x"]
+    step = -(-max(rows, columns) // MAX_PANEL_PIXELS)
+    steps = {"y": min(step, rows), "x": min(step, columns)}
+    picture, caption = _picture(scene, steps)
+    classes = {name: _thinned(raster, steps) for name, raster in drawn.items()}
+    frame = _frame(scene, rows - rows % steps["y"], columns - columns % steps["x"])
 
     figure, axes = _panels(len(drawn) + 1, frame)
     figure.suptitle(title, fontsize=15, fontweight="bold")
@@ -117,7 +123,7 @@ def _check_shape(name: str, raster: xr.DataArray, scene: xr.DataArray) -> None:
         )
 
 
-def _picture(scene: xr.DataArray, step: int) -> tuple[npt.NDArray[np.float32], str]:
+def _picture(scene: xr.DataArray, steps: Mapping[str, int]) -> tuple[npt.NDArray[np.float32], str]:
     """Red, green, blue and opacity, 0 to 1, and the caption that tells the bands."""
     names = [str(name) for name in scene["band"].values]
     if set(_COLOUR_BANDS) <= set(names):
@@ -126,17 +132,14 @@ def _picture(scene: xr.DataArray, step: int) -> tuple[npt.NDArray[np.float32], s
         shown = names[:3] if len(names) >= 3 else names[:1]
     bands = scene.isel(band=[names.index(name) for name in shown])
     values = bands.where(valid_pixels(scene)).astype(np.float32)
-    if step > 1:
+    if max(steps.values()) > 1:
         # Chunks of whole blocks let the mean run chunk by chunk.
-        whole = {dim: step * max(1, n[0] // step) for dim, n in bands.chunksizes.items()}
-        blocks = values.chunk({dim: whole[dim] for dim in ("y", "x")}).coarsen(
-            y=step, x=step, boundary="trim"
-        )
-        values = blocks.mean()  # type: ignore[attr-defined]
+        whole = {dim: n * max(1, bands.chunksizes[dim][0] // n) for dim, n in steps.items()}
+        values = values.chunk(whole).coarsen(steps, boundary="trim").mean()
     stretched = np.stack([_stretched(band) for band in values.values], axis=-1)
-    blank = np.isnan(stretched).any(axis=-1)
-    colour = np.broadcast_to(np.where(blank[..., None], 1, stretched), (*blank.shape, 3))
-    picture = np.dstack([colour, np.where(blank, 0, 1)]).astype(np.float32)
+    blank = np.isnan(stretched).any(axis=-1, keepdims=True)
+    colour = np.broadcast_to(np.where(blank, 1, stretched), (*blank.shape[:2], 3))
+    picture = np.concatenate([colour, np.where(blank, 0, 1)], axis=-1).astype(np.float32)
     if shown == list(_COLOUR_BANDS):
         return picture, "Image"
     return picture, f"Image ({', '.join(shown)})"
@@ -149,19 +152,19 @@ def _stretched(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     low, high = np.percentile(valid, (2, 98))
     if high <= low:
         return np.where(np.isfinite(band), np.float32(0.5), band)
-    return np.clip((band - low) / (high - low), 0, 1)
+    stretched: npt.NDArray[np.float32] = np.clip((band - low) / (high - low), 0, 1)
+    return stretched
 
 
-def _thinned(raster: xr.DataArray, step: int) -> npt.NDArray[np.uint8]:
-    """One pixel near the middle of every block of `step` by `step`; parts of blocks are left out."""
-    rows, columns = (max(size // step, 1) * step for size in raster.shape)
-    middle = step // 2
-    part = raster.isel(y=slice(middle, rows, step), x=slice(middle, columns, step))
-    return part.values.astype(np.uint8)
+def _thinned(raster: xr.DataArray, steps: Mapping[str, int]) -> npt.NDArray[np.uint8]:
+    """Take a pixel near the middle of every block, but none of the parts of blocks at the end."""
+    middles = {
+        dim: slice(n // 2, raster.sizes[dim] - raster.sizes[dim] % n, n) for dim, n in steps.items()
+    }
+    return raster.isel(middles).values.astype(np.uint8)
 
 
-def _frame(scene: xr.DataArray, step: int, shape: tuple[int, int]) -> _Frame:
-    rows, columns = shape[0] * step, shape[1] * step
+def _frame(scene: xr.DataArray, rows: int, columns: int) -> _Frame:
     transform, crs = scene_transform(scene), scene.rio.crs
     rotated = transform.b != 0 or transform.d != 0
     if crs is None or rotated or not is_georeferenced(scene):
@@ -169,7 +172,7 @@ def _frame(scene: xr.DataArray, step: int, shape: tuple[int, int]) -> _Frame:
     left, right = transform.c, transform.c + columns * transform.a
     top, bottom = transform.f, transform.f + rows * transform.e
     if crs.is_geographic:
-        aspect = 1 / np.cos(np.deg2rad((top + bottom) / 2))
+        aspect = 1 / max(np.cos(np.deg2rad((top + bottom) / 2)), 0.05)  # finite at the poles
         names = ("Longitude (°)", "Latitude (°)")
         return _Frame((left, right, bottom, top), names, float(aspect), north_up=True)
     kilometres = crs.linear_units_factor[1] / 1000
@@ -182,12 +185,12 @@ def _panels(count: int, frame: _Frame) -> tuple[Figure, list[Axes]]:
     shape = abs(top - bottom) * frame.aspect / abs(right - left)
     rows, columns = (2, 2) if count == 4 else (1, count)
     # Very long scenes would make a figure of no use on a screen.
-    width = _PANEL_INCHES * min(1.0, 1.5 / shape)
-    height = width * min(max(shape, 0.3), 1.5)
+    width = _PANEL_INCHES * max(min(1.0, 1.5 / shape), 0.4)
+    height = _PANEL_INCHES * min(max(shape, 0.3), 1.5)
     # Inches for tick labels, titles and legend, so that little is left blank around the panels.
     size = (columns * (width + 0.25) + 0.65, rows * (height + 0.35) + 1.3)
-    figure = Figure(figsize=size, layout="constrained", dpi=_DPI)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
+    figure = Figure(figsize=size, layout=layout, dpi=_DPI)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis in grid[-1]:
         axis.set_xlabel(frame.labels[0], fontsize=11)
@@ -222,14 +225,16 @@ def _coloured(codes: npt.NDArray[np.uint8], legend: ClassLegend) -> npt.NDArray[
 
 
 def _class_caption(name: str, scores: Mapping[str, float]) -> str:
-    words = {"labels": "Labels", "tile_class": "Phase one: tiles", "pixel_class": "Phase two: pixels"}
+    words = {
+        "labels": "Labels",
+        "tile_class": "Phase one: tiles",
+        "pixel_class": "Phase two: pixels",
+    }
     score = scores.get(name)
     return words[name] if score is None else f"{words[name]} (F1 {100 * score:.1f} %)"
 
 
-def _add_legend(
-    figure: Figure, classes: list[npt.NDArray[np.uint8]], legend: ClassLegend
-) -> None:
+def _add_legend(figure: Figure, classes: list[npt.NDArray[np.uint8]], legend: ClassLegend) -> None:
     present = set(np.unique(np.concatenate([codes.ravel() for codes in classes])).tolist())
     entries = [(entry.name, entry.colour) for entry in legend.classes if entry.code in present]
     if NODATA_CODE in present:

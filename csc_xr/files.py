@@ -119,12 +119,13 @@ def write_error(path: Path, error: BaseException | str) -> OutputError:
     """
     free = free_bytes(path.parent)
     number = getattr(error, "errno", None)
+    reason = str(error)
     if number in {errno.ENOSPC, errno.EDQUOT}:
-        reason = f"the disk is full ({free} bytes are free in {path.parent})"
-    else:
-        reason = f"{error} ({free} bytes are free in {path.parent})"
+        reason = "the disk is full"
+    elif free < _NEXT_TO_NOTHING:
+        reason = f"the disk is full or nearly so: {error}"
     result = OutputError(
-        f"{path} must be written, but {reason}. "
+        f"{path} must be written, but {reason} ({free} bytes are free in {path.parent}). "
         "Make room or choose another output folder, then start again."
     )
     result.errno = number
@@ -271,6 +272,7 @@ def write_json(content: object, path: str | Path) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
+_NEXT_TO_NOTHING = 2**20
 _ASIDE_SUFFIX = f"-old{PARTIAL_SUFFIX}"
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 

@@ -171,8 +171,8 @@ def category_xml(legend: ClassLegend) -> bytes:
         for value in (code, legend.class_name(code), *colours[code]):
             ElementTree.SubElement(row, "F").text = str(value)
     ElementTree.indent(root)
-    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return content
+    # Without an XML declaration: GDAL takes it for the root and finds nothing.
+    return ElementTree.tostring(root, encoding="unicode").encode("utf-8")
 
 
 def _profile(raster: xr.DataArray, legend: ClassLegend | None) -> dict[str, Any]:
@@ -206,9 +206,11 @@ def _band_names(raster: xr.DataArray) -> list[str]:
 
 
 def _check_codes(values: npt.NDArray[np.uint8], legend: ClassLegend) -> None:
-    found = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    foreign = sorted(set(found.tolist()) - set(legend.colour_table()))
-    if foreign:
+    foreign_codes = np.ones(256, dtype=bool)
+    foreign_codes[list(legend.colour_table())] = False
+    strange = foreign_codes[values]
+    if strange.any():
+        foreign = np.unique(values[strange]).tolist()
         raise ParameterError(
             f"A class raster must hold 0 or codes of the legend {legend.name!r}, "
             f"{[entry.code for entry in legend.classes]}, got {foreign} too. "

@@ -40,7 +40,8 @@ def scene_transform(raster: Raster) -> Affine:
 
     Examples
     --------
-    >>> image = xr.DataArray(np.zeros((2, 3)), {"y": [95.0, 85.0], "x": [5.0, 15.0, 25.0]})
+    >>> image = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"))
+    >>> image = image.assign_coords(y=[95.0, 85.0], x=[5.0, 15.0, 25.0])
     >>> tuple(scene_transform(image))[:6]
     (10.0, 0.0, 0.0, 0.0, -10.0, 100.0)
     """
@@ -59,9 +60,9 @@ def scene_transform(raster: Raster) -> Affine:
     top, down = _first_edge(rows, "y", snap=stored is not None)
     return Affine(
         base.a * across,
-        base.b * down,
+        base.b * down + 0.0,  # never -0.0
         base.a * left + base.b * top + base.c,
-        base.d * across,
+        base.d * across + 0.0,
         base.e * down,
         base.d * left + base.e * top + base.f,
     )
@@ -185,11 +186,7 @@ def place(raster: xr.DataArray, transform: Affine, crs: Any) -> xr.DataArray:
     SceneError
         When the transform puts all pixels on a line or point.
     """
-    if transform.determinant == 0 or not np.isfinite(transform.determinant):
-        raise SceneError(
-            f"Pixels must have an area on the map, but the transform is {tuple(transform)[:6]}. "
-            "Correct the georeference of the file."
-        )
+    _check_area(transform)
     raster = raster.assign_coords(pixel_centres(transform, raster.sizes["y"], raster.sizes["x"]))
     if crs is None and transform == Affine.identity():
         return raster
@@ -212,7 +209,16 @@ def _stored_transform(raster: Raster) -> Affine | None:
             f"GeoTransform of {name} must be six numbers as GDAL orders them, got {text!r}. "
             "Set it with .rio.write_transform."
         ) from error
+    _check_area(transform)
     return transform
+
+
+def _check_area(transform: Affine) -> None:
+    if transform.determinant == 0 or not np.isfinite(transform.determinant):
+        raise SceneError(
+            f"Pixels must have an area on the map, but the transform is {tuple(transform)[:6]}. "
+            "Correct the georeference of the file."
+        )
 
 
 def _is_rotated(transform: Affine) -> bool:

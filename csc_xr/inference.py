@@ -170,8 +170,8 @@ def classify_pixels(
         raise ParameterError(f"outputs may hold {', '.join(PIXEL_OUTPUTS)}, got {unknown}.")
     card = network.card
     scene = check_bands(validate_scene(scene), card.bands, who="The patch network")
-    halo = patch_halo(card.size, scene)
     slider = network if isinstance(network, PixelClassifier) else _sliding_form(network)
+    halo = patch_halo(card.size, scene)
     raw = map_halo(
         _predict_chunk_pixels,
         network_input(scene, card),

@@ -50,7 +50,7 @@ def open_labels(path: str | Path, *, like: xr.DataArray, legend: ClassLegend) ->
     Reads the raster once, chunk by chunk, to look for codes the legend does not have; the result
     is lazy and reads it again. Labels of other pixels than the scene's are resampled to the
     nearest label pixel: the one that the centre of the scene's pixel falls in, and on a border
-    between two the one further right or down.
+    between two the one stored later.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def open_labels(path: str | Path, *, like: xr.DataArray, legend: ClassLegend) ->
     codes = da.where(da.isin(codes, legend.codes), codes, np.uint8(NODATA_CODE))
     pixels = _label_pixels(raster, scene, source)
     if pixels is not None:
-        codes = _take(_take(codes, pixels[0], axis=0), pixels[1], axis=1)
+        codes = da.take(da.take(codes, pixels[0], axis=0), pixels[1], axis=1)
     labels = valid_pixels(scene).copy(data=codes.rechunk(scene.data.chunks[1:]))
     return labels.rename("labels").assign_attrs(legend.flag_attributes(), source=str(source))
 
@@ -189,12 +189,6 @@ def _nearest(step: float, start: float, count: int, limit: int) -> NDArray[np.in
     whole = np.rint(centres)  # a centre on a border must not move with rounding
     floor = np.floor(np.where(np.abs(centres - whole) < 1e-6, whole, centres))
     return floor.clip(0, limit - 1).astype(np.intp)
-
-
-def _take(codes: da.Array, index: NDArray[np.intp], *, axis: int) -> da.Array:
-    if index[0] > index[-1]:  # Dask is slow with falling indices
-        codes, index = da.flip(codes, axis), codes.shape[axis] - 1 - index
-    return da.take(codes, index, axis=axis)
 
 
 def _extent(raster: xr.DataArray) -> str:

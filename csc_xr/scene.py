@@ -185,8 +185,7 @@ def validate_scene(scene: xr.DataArray) -> xr.DataArray:
     scene = scene.transpose("band", "y", "x").assign_coords(band=names_of(scene))
     scene.attrs = _checked_attrs(scene)
     if not {"x", "y"} <= set(scene.coords):
-        transform = scene_transform(scene)
-        scene = place(scene, transform, scene.rio.crs)
+        scene = place(scene, scene_transform(scene), scene.rio.crs)
     scene_transform(scene)  # raises where coordinates are uneven
     if not isinstance(scene.data, da.Array):
         scene = scene.chunk({"band": -1, "y": CHUNK, "x": CHUNK})
@@ -245,8 +244,10 @@ def write_scene(scene: xr.DataArray, path: str | Path, *, overwrite: bool = Fals
         When the store cannot be written, or exists already.
     """
     scene = validate_scene(scene).drop_encoding()
-    fill = {key: value for key, value in scene.attrs.items() if key == "_FillValue"}
-    scene.attrs = plain_values({**scene.attrs, "_FillValue": None}) | fill
+    scene.attrs = {  # the nodata value keeps its dtype
+        key: value if key == "_FillValue" else plain_values(value)
+        for key, value in scene.attrs.items()
+    }
     names = np.array(scene.coords["band"].values.tolist(), dtype=object)
     scene = scene.assign_coords(band=names)  # fixed-length text has no place in Zarr format 3
     # Zarr wants equal chunks, xarray would otherwise declare NaN as nodata of all floats.
@@ -283,12 +284,14 @@ def find_images(folder: str | Path) -> list[Path]:
     SceneError
         When there is no such folder.
     """
-    place = Path(folder)
-    if not place.is_dir():
-        raise SceneError(f"Images are looked for in a folder, but {place} is none. Check the path.")
+    source = Path(folder)
+    if not source.is_dir():
+        raise SceneError(
+            f"Images are looked for in a folder, but {source} is none. Check the path."
+        )
     return sorted(
         entry
-        for entry in place.iterdir()
+        for entry in source.iterdir()
         if entry.suffix.lower() in IMAGE_SUFFIXES
         and not entry.name.startswith(".")
         and not _LABEL_NAME.search(entry.stem)
@@ -356,11 +359,11 @@ def _open_zarr(
             f"{source} must be a Zarr store that xarray reads, but opening it failed: {error}. "
             "Write it again, or get it again."
         ) from error
-    images = [name for name, variable in dataset.data_vars.items() if variable.ndim == 3]
+    images = sorted(str(name) for name, variable in dataset.data_vars.items() if variable.ndim == 3)
     if "scene" not in images and len(images) != 1:
         raise SceneError(
             f"{source} must hold one variable of dims (band, y, x), or one called 'scene', got "
-            f"{', '.join(map(str, images)) or 'none'}. Write the image to a store of its own."
+            f"{', '.join(images) or 'none'}. Write the image to a store of its own."
         )
     scene = dataset["scene" if "scene" in images else images[0]]
     _check_dims(scene)

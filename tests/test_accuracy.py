@@ -61,14 +61,10 @@ def test_report_equals_scikit_learn(pair: tuple[np.ndarray, np.ndarray], chunk: 
 
 @given(pair=pairs(), chunks=st.tuples(st.integers(1, 13), st.integers(1, 13)))
 @settings(max_examples=40, deadline=None)
-def test_chunks_do_not_matter(
-    pair: tuple[np.ndarray, np.ndarray], chunks: tuple[int, int]
-) -> None:
+def test_chunks_do_not_matter(pair: tuple[np.ndarray, np.ndarray], chunks: tuple[int, int]) -> None:
     labels, predicted = pair
     whole = confusion_matrix(raster(labels), raster(predicted), legend=RIVER)
-    parts = confusion_matrix(
-        raster(labels, chunks[0]), raster(predicted, chunks[1]), legend=RIVER
-    )
+    parts = confusion_matrix(raster(labels, chunks[0]), raster(predicted, chunks[1]), legend=RIVER)
     xr.testing.assert_identical(whole, parts)
     wanted = [[np.sum((labels == a) & (predicted == b)) for b in range(6)] for a in range(1, 6)]
     assert whole.values.tolist() == np.array(wanted).tolist()
@@ -118,9 +114,7 @@ def test_memory_does_not_grow_with_the_raster() -> None:
 
 def test_shapes_must_agree() -> None:
     with pytest.raises(LabelError, match=r"shape of the class raster, 2 rows and 3 columns, got"):
-        confusion_matrix(
-            raster(np.ones((2, 2), int)), raster(np.ones((2, 3), int)), legend=RIVER
-        )
+        confusion_matrix(raster(np.ones((2, 2), int)), raster(np.ones((2, 3), int)), legend=RIVER)
 
 
 def test_grids_must_agree() -> None:

@@ -18,7 +18,6 @@ from csc_xr.record import (
     StageTimer,
     describe_input,
     fingerprint,
-    peak_memory_bytes,
     software_versions,
     start_record,
 )
@@ -139,6 +138,8 @@ def test_peak_memory_is_in_bytes_and_stays_after_memory_is_freed() -> None:
 
 
 def test_versions_come_without_tensorflow() -> None:
-    code = "import sys, csc_xr.record as r; r.software_versions(); print('tensorflow' in sys.modules)"
+    code = (
+        "import sys, csc_xr.record as r; r.software_versions(); print('tensorflow' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -29,6 +29,7 @@ def build_patch_network(
     n_outputs: int,
     activation: Literal["linear", "relu"] = "linear",
     filters: int = 32,
+    momentum: float = 0.99,
     seed: int,
 ) -> keras.Model:
     """Build the phase-two network: patches in, class probabilities of their centre pixel out.
@@ -49,6 +50,9 @@ def build_patch_network(
         Of the convolutions; the published networks are linear.
     filters : int
         Filters of each convolution.
+    momentum : float
+        Of the running statistics of batch normalisation; a fit of few steps needs less than
+        the published 0.99, or it ends before they have settled.
     seed : int
         Decides the first weights, 0 or more.
 
@@ -84,7 +88,7 @@ def build_patch_network(
     x = layers.Flatten(name="flatten")(x)
     units = (64, 32, 16) if patch_size <= 3 else (512, 64, 32)
     x = _dense("dense1", units[0], seeds)(x)
-    x = layers.BatchNormalization(momentum=0.99, epsilon=0.001, name="batch_norm")(x)
+    x = layers.BatchNormalization(momentum=momentum, epsilon=0.001, name="batch_norm")(x)
     x = _dense("dense2", units[1], seeds)(x)
     x = _dense("dense3", units[2], seeds)(x)
     return keras.Model(inputs, _softmax(n_outputs, seeds)(x), name="patch_network")

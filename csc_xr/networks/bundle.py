@@ -315,25 +315,8 @@ def _read_archive(path: Path) -> tuple[keras.Model, NetworkCard | None]:
             shutil.copyfileobj(member, out)
         with h5py.File(weights, "r") as file:
             check_hdf5(file, source=path.name)
-        _load_weights(model, weights, path.name)
+        model.load_weights(weights)
     return model, card
-
-
-def _load_weights(model: keras.Model, weights: Path, source: str) -> None:
-    first = model.get_weights()
-    # Keras keeps the first random values of a layer that the file lacks, and warns at most.
-    model.set_weights([np.full_like(w, np.nan if w.dtype.kind == "f" else 0) for w in first])
-    model.load_weights(weights)
-    unusable = [
-        weight.path
-        for weight, values in zip(model.weights, model.get_weights(), strict=True)
-        if np.isnan(values).any()
-    ]
-    if unusable:
-        raise NetworkError(
-            f"{source} holds no usable values for {', '.join(unusable[:3])}: they are missing or "
-            "not a number. Save the trained network again."
-        )
 
 
 def _open_member(archive: zipfile.ZipFile, name: str, source: str) -> Any:

@@ -37,8 +37,8 @@ class NetworkCard:
     legend : ClassLegend
         Classes of the results.
     codes : tuple of int
-        Class code that each output stands for: codes of the legend, or 0 for an output that
-        is never predicted. Left out, output i stands for code i.
+        Class code that each output stands for: different codes of the legend, or 0 for outputs
+        that are never predicted. Left out, output i stands for code i.
     provenance : mapping
         Where the network comes from (data, settings, scores): JSON values.
 
@@ -291,7 +291,8 @@ def _checked_codes(codes: Iterable[int], legend: ClassLegend) -> tuple[int, ...]
     if any(not isinstance(code, Integral) or isinstance(code, bool) for code in given):
         raise NetworkError(f"The codes of a network's outputs are integers, got {given}.")
     known = {NODATA_CODE, *legend.codes}
-    if len(set(given)) != len(given) or not known.issuperset(given) or set(given) == {NODATA_CODE}:
+    classes = [code for code in given if code != NODATA_CODE]
+    if len(set(classes)) != len(classes) or not known.issuperset(given) or not classes:
         raise NetworkError(
             f"Each output stands for another code of legend {legend.name!r} {legend.codes} "
             f"or for 0 (never predicted), got codes {given}. Pass codes= or the right legend."

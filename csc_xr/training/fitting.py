@@ -55,10 +55,10 @@ class FitSettings:
     samples_per_class: int = 5000
     activation: Literal["relu", "linear"] = "relu"
     batch_size: int = 256
-    steps: int = 600
+    steps: int = 300
     learning_rate: float = 1e-3
     class_weights: Literal["none", "balanced"] = "balanced"
-    frequency_power: float = 0.25
+    frequency_power: float = 0.15
     patience: int = 0
     validation_share: float = 0.2
 
@@ -94,16 +94,17 @@ class FitReport:
     ----------
     steps : int
         Optimiser steps taken.
-    validation_accuracy : float
-        Share of the samples kept out that the network classes as their tile.
+    validation_accuracy : float or None
+        Share of the samples kept out that the network classes as their tile; None where there
+        were too few samples to keep any out.
     history : list of tuple
-        Step and validation accuracy at every check.
+        Step and validation accuracy at every check; empty without patience.
     samples : dict of int to int
         Samples by class code.
     """
 
     steps: int
-    validation_accuracy: float
+    validation_accuracy: float | None
     history: list[tuple[int, float]]
     samples: dict[int, int]
 
@@ -157,6 +158,7 @@ def fit_patch_network(
         n_bands=len(bands),
         n_outputs=legend.n_outputs,
         activation=settings.activation,
+        momentum=0.95,
         seed=seed,
     )
     model.compile(
@@ -177,7 +179,7 @@ def fit_patch_network(
         scale=scale,
         size=patch_size,
         legend=legend,
-        codes=tuple(code if code in legend.codes else 0 for code in range(legend.n_outputs)),
+        codes=tuple(code if code in report.samples else 0 for code in range(legend.n_outputs)),
         provenance={
             "samples": {str(code): count for code, count in report.samples.items()},
             "seed": seed,
@@ -290,7 +292,7 @@ def _run_steps(
         step += 1
         if progress:
             progress(step, settings.steps)
-        if settings.patience and step % check_every == 0:
+        if settings.patience and kept_out and step % check_every == 0:
             accuracy = _accuracy(model, samples, check, scale)
             history.append((step, accuracy))
             if accuracy > best + 0.005:
@@ -301,8 +303,8 @@ def _run_steps(
             break
     if best_weights is not None:
         model.set_weights(best_weights)
-    accuracy = _accuracy(model, samples, check, scale)
-    return FitReport(step, accuracy, [*history, (step, accuracy)], samples.counts())
+    accuracy = _accuracy(model, samples, check, scale) if kept_out else None
+    return FitReport(step, accuracy, history, samples.counts())
 
 
 def _batches(indices: NDArray[np.int64], size: int, random: np.random.Generator) -> Any:
@@ -325,8 +327,6 @@ def _sample_weights(codes: NDArray[np.uint8], rule: str) -> NDArray[np.float32]:
 def _accuracy(
     model: Any, samples: Samples, chosen: NDArray[np.int64], scale: float, batch: int = 2048
 ) -> float:
-    if not len(chosen):
-        return float("nan")
     right = 0
     for start in range(0, len(chosen), batch):
         part = chosen[start : start + batch]

@@ -1,0 +1,479 @@
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import tracemalloc
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import xarray as xr
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from rasterio.crs import CRS
+
+from csc_xr.errors import OutputError, ParameterError
+from csc_xr.export import (
+    open_result,
+    write_class_geotiff,
+    write_class_png,
+    write_float_geotiff,
+    write_result_zarr,
+    write_table_csv,
+)
+from csc_xr.geotiff import category_xml, check_written
+from csc_xr.grid import place, scene_transform
+from csc_xr.legend import GLACIER, RIVER, ClassLegend, LegendClass
+
+POLAR = CRS.from_epsg(3413)
+OWN = CRS.from_proj4("+proj=laea +lat_0=61.5 +lon_0=-41.25 +x_0=1000 +datum=WGS84 +units=m")
+NORTH_UP = Affine(10.1, 0, 500_000.3, 0, -10.1, 7_800_000.7)
+GRIDS = [
+    pytest.param(NORTH_UP, POLAR, id="3413"),
+    pytest.param(Affine(10.1, 0, 500_000.3, 0, 9.7, 7_000_000.1), POLAR, id="south-up"),
+    pytest.param(
+        Affine(30 / 7, 0, 1 / 3, 0, -20 / 3, 2 / 3), CRS.from_epsg(32633), id="not-square"
+    ),
+    pytest.param(Affine(8.1, 6.3, 500_000.3, 6.2, -8.4, 7e6), CRS.from_epsg(32633), id="rotated"),
+    pytest.param(Affine(1e-3 / 3, 0, -51.1, 0, -1e-3 / 3, 69.9), CRS.from_epsg(4326), id="degrees"),
+    pytest.param(NORTH_UP, OWN, id="own-crs"),
+    pytest.param(NORTH_UP, None, id="no-crs"),
+    pytest.param(Affine.identity(), None, id="no-georeference"),
+]
+
+
+def make_classes(
+    shape: tuple[int, int] = (70, 90),
+    chunks: Any = 32,
+    transform: Affine = NORTH_UP,
+    crs: CRS | None = POLAR,
+    top: int = 5,
+) -> xr.DataArray:
+    values = np.random.default_rng(0).integers(0, top + 1, shape, dtype=np.uint8)
+    data = values if chunks is None else da.from_array(values, chunks)
+    raster = xr.DataArray(data, dims=("y", "x"), name="pixel_class")
+    raster = place(raster.assign_attrs(RIVER.flag_attributes()), transform, crs)
+    return raster.rio.write_nodata(np.uint8(0))
+
+
+def make_result(transform: Affine = NORTH_UP, crs: CRS | None = POLAR) -> xr.Dataset:
+    classes = make_classes(transform=transform, crs=crs)
+    share = da.from_array(np.random.default_rng(1).random((2, 70, 90), np.float32), (2, 32, 32))
+    probability = xr.DataArray(
+        share, dims=("class", "y", "x"), coords={"class": ["Water", "Mélange"]}
+    )
+    confidence = probability[0].drop_vars("class").where(classes.data > 0)
+    return xr.Dataset(
+        {
+            "tile_class": classes,
+            "pixel_class": classes,
+            "confidence": classes.copy(data=confidence.data).drop_attrs(),
+            "probability": probability,
+        },
+        attrs={"seed": np.int64(3), "settings": {"patch_size": np.int32(7), "nodata": np.nan}},
+    )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+# Zarr
+
+
+@pytest.mark.parametrize(("transform", "crs"), GRIDS)
+def test_zarr_round_trip_to_the_bit(tmp_path: Path, transform: Affine, crs: CRS | None) -> None:
+    result = make_result(transform, crs)
+    write_result_zarr(result, tmp_path / "result.zarr")
+    found = open_result(tmp_path / "result.zarr")
+    assert set(found.data_vars) == set(result.data_vars)
+    assert set(found.coords) == set(result.coords)
+    for name in result.variables:
+        assert found[name].dtype == result[name].dtype, name
+        np.testing.assert_array_equal(found[name].values, result[name].values, err_msg=str(name))
+    assert scene_transform(found["pixel_class"]) == transform
+    assert found.rio.crs == crs
+    assert found["pixel_class"].rio.crs == crs
+    assert found["pixel_class"].rio.nodata == 0
+    assert found["pixel_class"].attrs["flag_meanings"] == RIVER.flag_attributes()["flag_meanings"]
+    assert found.attrs == {"seed": 3, "settings": {"patch_size": 7, "nodata": "NaN"}}
+    assert found["pixel_class"].data.chunks == result["pixel_class"].data.chunks
+    assert names(tmp_path) == ["result.zarr"]
+
+
+def test_zarr_is_format_3_and_classes_stay_integers_for_any_reader(tmp_path: Path) -> None:
+    write_result_zarr(make_result(), tmp_path / "result.zarr")
+    metadata = json.loads((tmp_path / "result.zarr" / "pixel_class" / "zarr.json").read_text())
+    assert metadata["zarr_format"] == 3
+    assert metadata["data_type"] == "uint8"
+    plain = xr.open_zarr(tmp_path / "result.zarr", consolidated=False)
+    assert plain["pixel_class"].dtype == np.uint8
+    assert "spatial_ref" in plain.coords
+    assert plain.rio.crs == POLAR
+
+
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_zarr_takes_any_chunks(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, columns: int, data: st.DataObject
+) -> None:
+    def layout(length: int) -> tuple[int, ...]:
+        cuts = data.draw(st.sets(st.integers(1, length), max_size=4)) | {0, length}
+        return tuple(np.diff(sorted(cuts)).tolist())
+
+    classes = make_classes((rows, columns), (layout(rows), layout(columns)))
+    other = make_classes((rows, columns), (layout(rows), layout(columns)))
+    path = tmp_path_factory.mktemp("zarr") / "result.zarr"
+    write_result_zarr(xr.Dataset({"tile_class": other, "pixel_class": classes}), path)
+    found = open_result(path)
+    np.testing.assert_array_equal(found["pixel_class"].values, classes.values)
+    np.testing.assert_array_equal(found["tile_class"].values, other.values)
+
+
+def test_zarr_is_not_replaced_unasked_and_not_by_half(tmp_path: Path) -> None:
+    path, result = tmp_path / "result.zarr", make_result()
+    write_result_zarr(result, path)
+    with pytest.raises(OutputError, match=r"result\.zarr must not exist yet"):
+        write_result_zarr(result, path)
+
+    def fail(_: np.ndarray) -> np.ndarray:
+        raise ValueError("no network")
+
+    broken = result.copy()
+    broken["pixel_class"] = broken["pixel_class"].copy(
+        data=broken["pixel_class"].data.map_blocks(fail, dtype=np.uint8)
+    )
+    with pytest.raises(ValueError, match="no network"):
+        write_result_zarr(broken, path, overwrite=True)
+    np.testing.assert_array_equal(open_result(path)["pixel_class"], result["pixel_class"])
+    write_result_zarr(result[["tile_class"]], path, overwrite=True)
+    assert set(open_result(path).data_vars) == {"tile_class"}
+    assert names(tmp_path) == ["result.zarr"]
+
+
+def test_zarr_leaves_the_result_as_it_was(tmp_path: Path) -> None:
+    result = make_result()
+    before = result.copy(deep=True)
+    write_result_zarr(result, tmp_path / "result.zarr")
+    xr.testing.assert_identical(result, before)
+    assert result["pixel_class"].encoding["grid_mapping"] == "spatial_ref"
+
+
+def test_zarr_can_be_written_again_from_itself(tmp_path: Path) -> None:
+    write_result_zarr(make_result(), tmp_path / "a.zarr")
+    write_result_zarr(open_result(tmp_path / "a.zarr"), tmp_path / "b.zarr")
+    xr.testing.assert_identical(open_result(tmp_path / "a.zarr"), open_result(tmp_path / "b.zarr"))
+
+
+def test_open_result_needs_a_store(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"A result is a Zarr 3 folder .* which has none"):
+        open_result(tmp_path)
+
+
+# GeoTIFF
+
+
+@pytest.mark.parametrize(("transform", "crs"), GRIDS)
+@pytest.mark.parametrize("chunks", [None, 32])
+def test_class_geotiff_round_trip(
+    tmp_path: Path, transform: Affine, crs: CRS | None, chunks: int | None
+) -> None:
+    classes = make_classes(chunks=chunks, transform=transform, crs=crs)
+    path = tmp_path / "classes.tif"
+    write_class_geotiff(classes, path, legend=RIVER)
+    with open_quietly(path) as file:
+        np.testing.assert_array_equal(file.read(1), classes.values)
+        assert file.transform == transform
+        assert file.crs == crs
+        assert (file.nodata, file.dtypes, file.compression.name) == (0, ("uint8",), "deflate")
+        assert file.block_shapes == [(256, 256)]
+        assert file.descriptions == ("pixel_class",)
+        assert file.colormap(1)[2] == (255, 165, 0, 255)
+        assert json.loads(file.tags()["CSC_LEGEND"]) == RIVER.to_dict()
+        assert file.tags()["TIFFTAG_SOFTWARE"].startswith("csc_xr ")
+    assert names(tmp_path) == ["classes.tif", "classes.tif.aux.xml"]
+
+
+def open_quietly(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        return rasterio.open(path)
+
+
+@given(rows=st.integers(1, 1100), columns=st.integers(1, 40), chunk=st.integers(7, 600))
+@settings(max_examples=15, deadline=None)
+def test_every_row_is_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, columns: int, chunk: int
+) -> None:
+    classes = make_classes((rows, columns), chunk)
+    path = tmp_path_factory.mktemp("tif") / "classes.tif"
+    write_class_geotiff(classes, path, legend=RIVER)
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(1), classes.values)
+
+
+@pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo (gdal-bin) is not installed")
+@pytest.mark.parametrize("writer", [write_class_geotiff, write_class_png])
+def test_gdalinfo_shows_names_colours_and_nodata(tmp_path: Path, writer: Any) -> None:
+    path = tmp_path / "classes.tif"
+    writer(make_classes(top=8), path, legend=GLACIER)
+    command = ["gdalinfo", "-json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (band,) = json.loads(done.stdout)["bands"]
+    text = subprocess.run(command[::2], capture_output=True, text=True, check=True).stdout
+    for code, name in enumerate(["Unclassified", *(entry.name for entry in GLACIER.classes)]):
+        assert f"{code}: {name}" in text
+    assert band["noDataValue"] == 0
+    assert band["colorTable"]["entries"][8] == [255, 0, 0, 255]
+    assert "<GDALRasterAttributeTable" in text
+    assert "<F>Mélange</F>" in text
+
+
+def test_codes_with_gaps_keep_their_names() -> None:
+    legend = ClassLegend("gaps", [LegendClass(2, "Ice & <snow>", "red")])
+    text = category_xml(legend).decode("utf-8")
+    categories = text[text.index("<CategoryNames>") : text.index("</CategoryNames>")]
+    assert categories.count("<Category") == 4  # the list itself and codes 0, 1, 2
+    assert "<Category>Ice &amp; &lt;snow&gt;</Category>" in categories
+
+
+def test_large_rasters_have_tiles_of_512(tmp_path: Path) -> None:
+    write_class_geotiff(make_classes((520, 600)), tmp_path / "a.tif", legend=RIVER)
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.block_shapes == [(512, 512)]
+
+
+def test_a_lazy_raster_is_computed_once(tmp_path: Path) -> None:
+    calls = []
+    lock = threading.Lock()
+
+    def count(block: np.ndarray) -> np.ndarray:
+        if block.size:
+            with lock:
+                calls.append(1)
+        return block
+
+    classes = make_classes((1600, 40), 100)
+    halo = classes.data.map_blocks(count, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
+    both = da.overlap.overlap(halo, depth=3, boundary="reflect")
+    trimmed = da.overlap.trim_internal(both, {0: 3, 1: 3}, boundary="reflect")
+    write_class_geotiff(classes.copy(data=trimmed), tmp_path / "a.tif", legend=RIVER)
+    assert len(calls) == 16
+    with rasterio.open(tmp_path / "a.tif") as file:
+        np.testing.assert_array_equal(file.read(1), classes.values)
+
+
+@pytest.mark.parametrize("writer", [write_class_geotiff, write_class_png])
+def test_memory_is_bounded(tmp_path: Path, writer: Any) -> None:
+    data = da.ones((8192, 4096), chunks=512, dtype=np.uint8)
+    classes = xr.DataArray(data, dims=("y", "x"))
+    tracemalloc.start()
+    with dask.config.set(scheduler="synchronous"):
+        writer(classes, tmp_path / "a", legend=RIVER)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < data.nbytes / 2
+
+
+def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write_class_geotiff(make_classes(), path, legend=RIVER)
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    for writer in (write_class_geotiff, write_class_png):
+        with pytest.raises(
+            ParameterError, match=r"codes of the legend 'river', .* got \[6, 7\] too"
+        ):
+            writer(make_classes(top=7), path, legend=RIVER)
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+
+def test_what_others_derived_from_the_old_file_goes(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    for suffix in (".ovr", ".msk", ".aux.xml"):
+        (tmp_path / f"a.tif{suffix}").write_text("<PAMDataset/>")
+    write_class_geotiff(make_classes(), path, legend=RIVER)
+    assert names(tmp_path) == ["a.tif", "a.tif.aux.xml"]
+    write_float_geotiff(make_classes().astype(np.float32), path)
+    assert names(tmp_path) == ["a.tif"]
+
+
+def test_class_rasters_are_checked(tmp_path: Path) -> None:
+    for writer in (write_class_geotiff, write_class_png):
+        with pytest.raises(ParameterError, match="must be uint8, got int64"):
+            writer(make_classes().astype(np.int64), tmp_path / "a", legend=RIVER)
+        with pytest.raises(ParameterError, match="class raster must have the dims y and x"):
+            writer(make_classes().transpose("x", "y"), tmp_path / "a", legend=RIVER)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(("transform", "crs"), GRIDS)
+def test_float_geotiff_round_trip(tmp_path: Path, transform: Affine, crs: CRS | None) -> None:
+    result = make_result(transform, crs)
+    write_float_geotiff(result["confidence"], tmp_path / "a.tif")
+    with open_quietly(tmp_path / "a.tif") as file:
+        np.testing.assert_array_equal(file.read(1), result["confidence"].values)
+        assert (file.transform, file.crs) == (transform, crs)
+        assert np.isnan(file.nodata)
+        assert file.dtypes == ("float32",)
+
+
+def test_float_geotiff_has_a_band_a_class_and_nan_where_there_is_none(tmp_path: Path) -> None:
+    result = make_result()
+    write_float_geotiff(
+        result["probability"], tmp_path / "a.tif", class_raster=result["pixel_class"]
+    )
+    with rasterio.open(tmp_path / "a.tif") as file:
+        values = file.read()
+        assert file.descriptions == ("Water", "Mélange")
+    none = result["pixel_class"].values == 0
+    assert np.isnan(values[:, none]).all()
+    np.testing.assert_array_equal(values[:, ~none], result["probability"].values[:, ~none])
+
+
+def test_float_rasters_are_checked(tmp_path: Path) -> None:
+    values = make_classes().astype(np.float32)
+    with pytest.raises(ParameterError, match="A raster must have the dims y and x"):
+        write_float_geotiff(values.transpose("x", "y"), tmp_path / "a.tif")
+    with pytest.raises(ParameterError, match="class_raster must have the grid of the values"):
+        write_float_geotiff(values, tmp_path / "a.tif", class_raster=make_classes((3, 3)))
+
+
+# PNG
+
+
+def test_png_holds_codes_and_colours(tmp_path: Path) -> None:
+    classes = make_classes(transform=Affine.identity(), crs=None)
+    write_class_png(classes, tmp_path / "a.png", legend=RIVER)
+    with Image.open(tmp_path / "a.png") as image:
+        assert (image.format, image.mode) == ("PNG", "P")
+        np.testing.assert_array_equal(np.asarray(image), classes.values)
+        colours = np.asarray(image.convert("RGBA"))
+    for code, colour in RIVER.colour_table().items():
+        found = {tuple(pixel) for pixel in colours[classes.values == code].tolist()}
+        assert {pixel[3] for pixel in found} == {colour[3]}
+        if code:
+            assert found == {colour}
+    assert names(tmp_path) == ["a.png", "a.png.aux.xml"]
+
+
+# Tables
+
+
+def test_csv_keeps_numbers_and_leaves_missing_cells_empty(tmp_path: Path) -> None:
+    table = pd.DataFrame({"Class": ["Mélange", "Accuracy"], "Recall": [1 / 3, np.nan], "n": [1, 2]})
+    write_table_csv(table, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == (
+        f"Class,Recall,n\nMélange,{1 / 3!r},1\nAccuracy,,2\n"
+    )
+
+
+# Full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB that can really be full."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not permitted")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path, left: int) -> None:
+    """Leave about so many bytes free."""
+    with (disk / "filler").open("wb") as stream:
+        stream.write(b"x" * (shutil.disk_usage(disk).free - left))
+
+
+WRITERS = {
+    "tif": lambda path, size: write_class_geotiff(
+        make_classes((size, size), 256), path, legend=RIVER
+    ),
+    "png": lambda path, size: write_class_png(make_classes((size, size), 256), path, legend=RIVER),
+    "float.tif": lambda path, size: write_float_geotiff(
+        make_classes((size, size), 256).astype(np.float32), path
+    ),
+    "zarr": lambda path, size: write_result_zarr(
+        make_classes((size, size), 256).to_dataset(), path, overwrite=True
+    ),
+    "csv": lambda path, size: write_table_csv(
+        pd.DataFrame({"a": np.arange(size * size / 4)}), path
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("left", [0, 8192, 100_000])
+def test_a_full_disk_is_said_and_keeps_what_was_finished(
+    small_disk: Path, kind: str, left: int
+) -> None:
+    path = small_disk / f"result.{kind}"
+    WRITERS[kind](path, 20)
+    before = {p: p.read_bytes() for p in small_disk.rglob("*") if p.is_file()}
+    fill(small_disk, left)
+    with pytest.raises(
+        OutputError, match=r"must be written, but the disk is full.* bytes are free"
+    ):
+        WRITERS[kind](path, 1200)
+    (small_disk / "filler").unlink()
+    assert {p: p.read_bytes() for p in small_disk.rglob("*") if p.is_file()} == before
+
+
+def test_failures_that_gdal_keeps_to_itself_are_found(small_disk: Path) -> None:
+    """At some amounts of free space GDAL closes a broken file without an error."""
+    classes = make_classes((300, 300), None)
+    written = 0
+    for left in range(24_000, 72_000, 4096):
+        path = small_disk / "a.tif"
+        fill(small_disk, left)
+        try:
+            write_class_geotiff(classes, path, legend=RIVER)
+        except OutputError:
+            assert names(small_disk) == ["filler"]
+        else:
+            written += 1
+            with rasterio.open(path) as file:
+                np.testing.assert_array_equal(file.read(1), classes.values)
+            path.unlink()
+            Path(f"{path}.aux.xml").unlink()
+        (small_disk / "filler").unlink()
+    assert 0 < written < 12
+
+
+def test_a_file_that_reads_back_differently_is_refused(tmp_path: Path) -> None:
+    write_class_geotiff(make_classes(), tmp_path / "a.tif", legend=RIVER)
+    with pytest.raises(OutputError, match="what was written differs from what is read back"):
+        check_written(tmp_path / "a.tif", 0, target=tmp_path / "b.tif")
+
+
+def test_a_full_disk_during_a_lazy_computation(tmp_path: Path) -> None:
+    def fail(_: np.ndarray) -> np.ndarray:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    classes = make_classes()
+    data = classes.data.map_blocks(fail, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
+    with pytest.raises(OutputError, match="the disk is full"):
+        write_class_geotiff(classes.copy(data=data), tmp_path / "a.tif", legend=RIVER)
+    assert names(tmp_path) == []
+
+
+def test_no_tensorflow_is_imported() -> None:
+    code = "import sys, csc_xr.export, csc_xr.accuracy; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -14,12 +14,13 @@ from skimage.filters import rank
 
 from csc_xr.blockwise import map_columns, map_halo, map_tiles
 from csc_xr.errors import NetworkError, ParameterError
+from csc_xr.grid import place, scene_transform
 from csc_xr.legend import ClassLegend
 from csc_xr.networks.bundle import Network
 from csc_xr.networks.card import NetworkCard
-from csc_xr.networks.convolution import ConvolutionalForm, convolutional_form
+from csc_xr.networks.convolution import ConvolutionalForm
 from csc_xr.networks.pixelwise import PixelClassifier
-from csc_xr.grid import place, scene_transform
+from csc_xr.record import report_pixels
 from csc_xr.scene import check_bands, valid_pixels, validate_scene
 from csc_xr.windows import blocks, check_patch_size, check_tile_size, tile_starts
 
@@ -170,7 +171,7 @@ def classify_pixels(
         raise ParameterError(f"outputs may hold {', '.join(PIXEL_OUTPUTS)}, got {unknown}.")
     card = network.card
     scene = check_bands(validate_scene(scene), card.bands, who="The patch network")
-    slider = network if isinstance(network, PixelClassifier) else _sliding_form(network)
+    slider = network if isinstance(network, PixelClassifier) else network.convolutional_form()
     halo = patch_halo(card.size, scene)
     raw = map_halo(
         _predict_chunk_pixels,
@@ -293,16 +294,6 @@ def _tile_size(network: Network, tile_size: int | None) -> int:
     return tile_size or card.size
 
 
-def _sliding_form(network: Network) -> ConvolutionalForm:
-    card = network.card
-    if card.kind != "patch":
-        raise NetworkError(
-            f"classify_pixels needs a patch network, got a {card.kind} network. "
-            "Pass the network fitted in phase two."
-        )
-    return convolutional_form(network.model, patch_size=card.size)
-
-
 def _class_probability(outputs: da.Array, card: NetworkCard) -> tuple[da.Array, list[int]]:
     """Keep the outputs that stand for a class, in order of their codes; output 0 never does."""
     known = set(card.legend.codes)
@@ -362,23 +353,21 @@ def _blank_outside(dataset: xr.Dataset, inside: dict[str, slice]) -> xr.Dataset:
     return dataset.assign(blanked)
 
 
-def _top_class(
-    probability: Floats, codes: list[int], least: float = 0.0
-) -> NDArray[np.uint8]:
+def _top_class(probability: Floats, codes: list[int], least: float = 0.0) -> NDArray[np.uint8]:
     classes = np.asarray(codes, np.uint8)[probability.argmax(axis=0)]
     known = (probability != 0).any(axis=0) & (probability.max(axis=0) >= np.float32(least))
     return np.where(known, classes, np.uint8(0))
 
 
 def _confidence(probability: Floats) -> Floats:
-    return probability.max(axis=0)
+    return np.asarray(probability.max(axis=0))
 
 
 def _margin(probability: Floats) -> Floats:
     if len(probability) == 1:
-        return probability[0]
+        return np.asarray(probability[0])
     second, first = np.partition(probability, -2, axis=0)[-2:]
-    return first - second
+    return np.asarray(first - second)
 
 
 def _entropy(probability: Floats) -> Floats:
@@ -398,21 +387,21 @@ def _predict_chunk_tiles(block: Floats, argument: tuple[Network, int]) -> Floats
     windows = [(row, column) for row in rows for column in columns]
     tiles = [block[:, row : row + size, column : column + size] for row, column in windows]
     wanted = [index for index, tile in enumerate(tiles) if not np.isnan(tile).all()]
+    report_pixels((len(tiles) - len(wanted)) * size**2)
     predict = tile_function(network.fingerprint, network.model)
     length = batch_size(size)
     for start in range(0, len(wanted), length):
         chosen = wanted[start : start + length]
         # always a full batch: one shape, so that a tile's result does not depend on its company
         batch = np.zeros((length, size, size, block.shape[0]), np.float32)
-        for place, index in enumerate(chosen):
-            batch[place] = np.nan_to_num(tiles[index].transpose(1, 2, 0))
+        for slot, index in enumerate(chosen):
+            batch[slot] = np.nan_to_num(tiles[index].transpose(1, 2, 0))
         found[:, chosen] = predict(batch)[: len(chosen)].T
+        report_pixels(len(chosen) * size**2)
     return found.reshape(-1, len(rows), len(columns))
 
 
-def _predict_chunk_pixels(
-    block: Floats, argument: ConvolutionalForm | PixelClassifier
-) -> Floats:
+def _predict_chunk_pixels(block: Floats, argument: ConvolutionalForm | PixelClassifier) -> Floats:
     from csc_xr.networks.runtime import BLOCK_SIDE, sliding_function
 
     halo = argument.patch_size // 2
@@ -423,6 +412,7 @@ def _predict_chunk_pixels(
         area = block[:, row.start : row.stop + 2 * halo, column.start : column.stop + 2 * halo]
         blank = np.isnan(area[0, halo : area.shape[1] - halo, halo : area.shape[2] - halo])
         if blank.all():
+            report_pixels(blank.size)
             continue
         if slide is None:
             slide = (
@@ -434,6 +424,7 @@ def _predict_chunk_pixels(
         outputs = slide(area)
         outputs[blank] = 0
         found[:, row, column] = outputs.transpose(2, 0, 1)
+        report_pixels(blank.size)
     return found
 
 

@@ -2,76 +2,115 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from dask.callbacks import Callback
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as TimeLeftColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
 
-from csc_xr.record import StageTimer
+from csc_xr.record import StageTimer, watching_pixels
+
+COUNTED_IN_PIXELS = frozenset({"tiles", "pixels"})
+"""Stages in which networks run over the scene; the others are counted in Dask tasks."""
 
 
 @contextmanager
 def stage_progress(
-    title: str,
+    title: str, *, pixels: int | None = None
 ) -> Iterator[tuple[StageTimer, Callable[[int, int], None]]]:
-    """Show the stages of a run as they pass.
+    """Show the stages of a run as they pass, on standard error.
+
+    On a terminal each stage gets a bar; elsewhere (a log file) a line with its seconds.
 
     Parameters
     ----------
     title : str
         What is being worked on.
+    pixels : int, optional
+        Rows times columns of the scene.
 
     Yields
     ------
     timer : StageTimer
-        Hand it to the run: its stages get a bar each, fed by the Dask tasks they compute.
+        Hand it to the run.
     fit_progress : callable
         Takes steps done and steps at most.
     """
-    console = Console(stderr=True)
-    console.print(f"[bold]{title}")
+    console = Console(stderr=True, highlight=False)
+    console.print(title, style="bold", markup=False)
+    if not console.is_terminal:
+        yield StageTimer(_print_seconds), _ignore_steps
+        return
     bars = Progress(
         TextColumn("  {task.description:8}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeLeftColumn(),
+        _Clock(),
         console=console,
     )
-    feed = _Feed(bars)
-    with bars, feed:
+    feed = _Feed(bars, pixels)
+    with watching_pixels(feed.pixels_done), bars, feed:
         yield StageTimer(feed.stage), feed.steps
 
 
-class _Feed(Callback):  # type: ignore[misc]  # dask has no types
-    """Turns stage changes and finished Dask tasks into movements of the current bar."""
+def _print_seconds(name: str, seconds: float | None) -> None:
+    if seconds is not None:
+        print(f"  {name:8} {seconds:7.1f} s", file=sys.stderr, flush=True)
 
-    def __init__(self, bars: Progress) -> None:
+
+def _ignore_steps(_done: int, _most: int) -> None:
+    """Take steps that nobody looks at."""
+
+
+class _Clock(ProgressColumn):
+    """Seconds so far, and how many are left."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time if task.finished else task.elapsed
+        words = f"{elapsed or 0:.0f} s"
+        if not task.finished and task.time_remaining is not None:
+            words += f", {task.time_remaining:.0f} s left"
+        return Text(words)
+
+
+class _Feed(Callback):  # type: ignore[misc]  # dask has no types
+    """Turns stage changes, pixels and finished Dask tasks into movements of the current bar."""
+
+    def __init__(self, bars: Progress, pixels: int | None) -> None:
         super().__init__()
         self.bars = bars
+        self.pixels = pixels
         self.bar: TaskID | None = None
+        self.counts_tasks = True
 
     def stage(self, name: str, seconds: float | None) -> None:
         if seconds is None:
-            self.bar = self.bars.add_task(name, total=None)
+            in_pixels = name in COUNTED_IN_PIXELS and self.pixels is not None
+            self.counts_tasks = not in_pixels
+            self.bar = self.bars.add_task(name, total=self.pixels if in_pixels else None)
         elif self.bar is not None:
-            self.bars.update(self.bar, total=1, completed=1)
+            if sys.exc_info()[0] is None:  # the bar of a stage that fails stays where it is
+                self.bars.update(self.bar, total=1, completed=1)
             self.bars.stop_task(self.bar)
             self.bar = None
 
     def steps(self, done: int, most: int) -> None:
         if self.bar is not None:
+            self.counts_tasks = False
             self.bars.update(self.bar, total=most, completed=done)
 
-    def _start_state(self, dsk: Any, state: Any) -> None:
-        if self.bar is not None:
+    def pixels_done(self, count: int) -> None:
+        if self.bar is not None and not self.counts_tasks:
+            self.bars.advance(self.bar, count)
+
+    def _start_state(self, _dsk: Any, state: Any) -> None:
+        if self.bar is not None and self.counts_tasks:
             self.bars.reset(self.bar, total=sum(len(state[key]) for key in ("ready", "waiting")))
 
-    def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-        if self.bar is not None:
+    def _posttask(self, *_: Any) -> None:
+        if self.bar is not None and self.counts_tasks:
             self.bars.advance(self.bar)

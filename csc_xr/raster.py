@@ -344,8 +344,6 @@ def _read_sides(
 ) -> tuple[int, int]:
     """Rows and columns one task reads: whole blocks, near what is wanted, within the budget."""
     (height, width), (block_rows, block_columns) = shape, block
-    if sequential and height * width * pixel_bytes <= READ_BYTES:
-        return shape
     striped = sequential or block_columns >= width
     columns = width if striped else near_blocks(block_columns, wanted[1], width)
     most_rows = max(1, READ_BYTES // (columns * pixel_bytes))

@@ -36,6 +36,8 @@ _PACKAGES = (
     "scikit-learn",
 )
 
+_listeners: list[Callable[[int], None]] = []
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -198,6 +200,47 @@ class StageTimer:
             self.seconds[name] += elapsed
             if self._notify:
                 self._notify(name, elapsed)
+
+
+def report_pixels(count: int) -> None:
+    """Tell who watches this process that a network is done with some pixels.
+
+    Parameters
+    ----------
+    count : int
+        Pixels, blank ones included.
+    """
+    for listener in tuple(_listeners):
+        listener(count)
+
+
+@contextmanager
+def watching_pixels(listener: Callable[[int], None]) -> Iterator[None]:
+    """Listen to :func:`report_pixels` inside a block; other processes are not heard.
+
+    Parameters
+    ----------
+    listener : callable
+        Takes a number of pixels; called from any thread.
+
+    Yields
+    ------
+    None
+        Nothing; networks run inside the block.
+
+    Examples
+    --------
+    >>> counts = []
+    >>> with watching_pixels(counts.append):
+    ...     report_pixels(64)
+    >>> counts
+    [64]
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def start_record(

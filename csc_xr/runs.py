@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from csc_xr.accuracy import classification_report, confusion_matrix
-from csc_xr.errors import CscWarning, OutputError
+from csc_xr.errors import (
+    CscWarning,
+    LabelError,
+    NetworkError,
+    OutputError,
+    ParameterError,
+    SceneError,
+)
 from csc_xr.export import (
     open_result,
     write_class_geotiff,
@@ -23,13 +32,14 @@ from csc_xr.export import (
 )
 from csc_xr.figures import four_part_figure
 from csc_xr.files import check_output_folder, write_json
+from csc_xr.grid import is_georeferenced
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.legend import ClassLegend
 from csc_xr.networks.bundle import Network, save_network
-from csc_xr.networks.pixelwise import PixelClassifier
 from csc_xr.record import RunRecord, StageTimer, start_record
-from csc_xr.scene import open_scene
+from csc_xr.scene import IMAGE_SUFFIXES, find_images, open_scene, valid_pixels
 from csc_xr.workflow import (
+    OUTPUTS,
     ClassifySettings,
     apply_learned,
     check_job,
@@ -38,6 +48,9 @@ from csc_xr.workflow import (
 )
 
 Progress = Callable[[int, int], None]
+
+_RECORD_END = "_run.json"
+_ZARR_MARKS = ("zarr.json", ".zgroup", ".zmetadata")
 
 
 @dataclass(frozen=True)
@@ -51,11 +64,15 @@ class Job:
     image : Path
         The image.
     scene : xarray.DataArray
-        The image as a scene, in the network's bands; lazy.
+        The image as a scene; lazy.
     labels : xarray.DataArray or None
         Digitised classes on the scene's grid, where there are any; lazy.
     label_path : Path or None
         Where they came from.
+    scene_options : mapping
+        How the image was opened.
+    warnings : tuple of str
+        What the user was told on opening.
     """
 
     name: str
@@ -63,6 +80,8 @@ class Job:
     scene: xr.DataArray
     labels: xr.DataArray | None
     label_path: Path | None
+    scene_options: Mapping[str, Any]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,6 +106,42 @@ class RunResult:
     record: RunRecord
 
 
+def list_images(given: Sequence[str | Path]) -> list[Path]:
+    """Spread folders into the images they hold.
+
+    Parameters
+    ----------
+    given : sequence of str or Path
+        Images, Zarr stores and folders. Of a folder its images are taken, without label
+        rasters, the folders in it, and what an earlier run wrote there.
+
+    Returns
+    -------
+    list of Path
+        Each once, in the order given; those of a folder by name.
+
+    Raises
+    ------
+    SceneError
+        When a folder has no image.
+    """
+    paths: list[Path] = []
+    for path in map(Path, given):
+        is_store = path.suffix == ".zarr" or any((path / mark).exists() for mark in _ZARR_MARKS)
+        if not path.is_dir() or is_store:
+            paths.append(path)
+            continue
+        written = _written_before(path)
+        found = [image for image in find_images(path) if image.stem not in written]
+        if not found:
+            raise SceneError(
+                f"The folder {path} must hold images ({', '.join(IMAGE_SUFFIXES)}), got none. "
+                "Check the path; label rasters and folders inside it are not looked at."
+            )
+        paths.extend(found)
+    return list(dict.fromkeys(paths))
+
+
 def prepare_jobs(
     images: Sequence[str | Path],
     network: Network,
@@ -94,12 +149,12 @@ def prepare_jobs(
     *,
     settings: ClassifySettings,
     labels: str | Path | None = None,
-    scene_options: dict[str, Any] | None = None,
+    scene_options: Mapping[str, Any] | None = None,
     classifier: Any = None,
 ) -> list[Job]:
     """Open and check every image, its labels and the output folder, before any work.
 
-    Label rasters are read once, to know their codes.
+    Label rasters are read once, to know their codes, and images until a valid pixel is found.
 
     Parameters
     ----------
@@ -114,7 +169,7 @@ def prepare_jobs(
     labels : str or Path, optional
         Label raster of a single image. By default the ``SCLS_`` file beside each image, if there
         is one.
-    scene_options : dict, optional
+    scene_options : mapping, optional
         Arguments of :func:`csc_xr.scene.open_scene`.
     classifier : sklearn classifier, optional
         Takes the place of the patch network.
@@ -126,10 +181,23 @@ def prepare_jobs(
 
     Raises
     ------
-    CscError
-        Whatever is wrong with an image, its labels, the settings or the folder.
+    SceneError
+        When an image cannot be read, does not fit the network, or is all nodata.
+    LabelError
+        When labels do not fit their image or the legend.
+    NetworkError
+        When the network is not a tile network, or its tiles have another size.
+    ParameterError
+        When an image is smaller than a tile or a patch, or there are labels for several images.
+    OutputError
+        When images share a name, or the folder cannot take the outputs.
     """
     paths = [Path(image) for image in images]
+    if labels is not None and len(paths) != 1:
+        raise ParameterError(
+            f"A label raster goes with one image, got {len(paths)} images. Put the labels of each "
+            "image beside it as SCLS_<image>.tif, and leave labels out."
+        )
     names = [path.stem for path in paths]
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
@@ -138,20 +206,14 @@ def prepare_jobs(
             f"called {', '.join(doubles)}. Classify them into different folders."
         )
     jobs = []
-    for path, name in zip(paths, names, strict=True):
-        scene = check_job(
-            open_scene(path, **(scene_options or {})),
-            network,
-            settings=settings,
-            classifier=classifier,
-        )
-        label_path = Path(labels) if labels is not None else find_labels(path)
-        digitised = None
-        if label_path is not None:
-            digitised = open_labels(label_path, like=scene, legend=network.card.legend)
-        jobs.append(Job(name, path, scene, digitised, label_path))
-    largest = max((job.scene.sizes["y"] * job.scene.sizes["x"] for job in jobs), default=0)
-    check_output_folder(folder, largest * (4 + 8 * len(settings.outputs)))
+    for path in paths:
+        with _named(path):
+            label_path = Path(labels) if labels is not None else find_labels(path)
+            jobs.append(
+                _prepare(path, label_path, network, settings, dict(scene_options or {}), classifier)
+            )
+    needed = max((_needed_bytes(job, network, settings) for job in jobs), default=0)
+    check_output_folder(folder, needed)
     return jobs
 
 
@@ -163,6 +225,7 @@ def run_job(
     settings: ClassifySettings,
     experiment: str | None = None,
     classifier: Any = None,
+    network_path: str | Path | None = None,
     timer: StageTimer | None = None,
     fit_progress: Progress | None = None,
 ) -> RunResult:
@@ -173,7 +236,8 @@ def run_job(
     georeference); a GeoTIFF for each other output of a georeferenced image;
     ``<name>_network.keras``, the patch network; ``CNN_<name>_<experiment>.csv`` and
     ``CSC_<name>_<experiment>.csv``, the scores of the two phases, where there are labels;
-    ``<name>_figure.png``; ``<name>_run.json``, the run record, last.
+    ``<name>_figure.png``; ``<name>_run.json``, the run record, last: where it stands, the outputs
+    beside it are complete and its own.
 
     Parameters
     ----------
@@ -189,6 +253,8 @@ def run_job(
         Short name in the names of the reports; ``k`` and the patch size by default.
     classifier : sklearn classifier, optional
         Takes the place of the patch network.
+    network_path : str or Path, optional
+        File of the tile network, for the record.
     timer : StageTimer, optional
         Takes the time of each stage.
     fit_progress : callable, optional
@@ -198,54 +264,58 @@ def run_job(
     -------
     RunResult
         Paths, scores and the record.
+
+    Raises
+    ------
+    SceneError
+        When the image cannot be read to its end, or no tile has a class.
+    OutputError
+        When an output cannot be written.
     """
     timer = timer or StageTimer()
     folder = Path(folder)
+    legend = network.card.legend
     outputs: dict[str, Path] = {}
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", CscWarning)
+    scores: dict[str, pd.DataFrame] = {}
+    record = _begin_record(job, network, network_path, settings, classifier)
+    with _heard_warnings() as heard:
         tiles = find_tiles(job.scene, network, settings=settings, timer=timer)
         learned = learn_scene(
             job.scene, tiles, network,
             settings=settings, classifier=classifier, timer=timer, progress=fit_progress,
         )  # fmt: skip
+        if isinstance(learned, Network):
+            record = replace(record, networks={**record.networks, "patches": learned.fingerprint})
         result = apply_learned(job.scene, tiles, learned, settings=settings)
-        record = _begin_record(job, network, learned, settings)
+        # From here on outputs are replaced: the record of an earlier run would no longer be true.
+        (folder / f"{job.name}{_RECORD_END}").unlink(missing_ok=True)
         outputs["result"] = folder / f"{job.name}_classified.zarr"
         with timer.stage("pixels"):
-            write_result_zarr(
-                result.assign_attrs(_essentials(record)), outputs["result"], overwrite=True
-            )
+            described = result.assign_attrs(_essentials(record))
+            write_result_zarr(described, outputs["result"], overwrite=True)
         result = open_result(outputs["result"])
-        legend = network.card.legend
         with timer.stage("export"):
             outputs |= _export(job, result, legend, folder)
             if isinstance(learned, Network):
                 outputs["network"] = folder / f"{job.name}_network.keras"
                 save_network(learned, outputs["network"])
-        scores = {}
         with timer.stage("scores"):
             if job.labels is not None:
-                name = experiment or f"k{settings.patch_size}"
                 scores = score_result(result, job.labels, legend)
-                for phase, role in (("tile_class", "CNN"), ("pixel_class", "CSC")):
-                    outputs[f"{role} report"] = folder / f"{role}_{job.name}_{name}.csv"
-                    write_table_csv(scores[phase], outputs[f"{role} report"])
+            for phase, report in scores.items():
+                role = {"tile_class": "CNN", "pixel_class": "CSC"}[phase]
+                name = f"{role}_{job.name}_{experiment or f'k{settings.patch_size}'}.csv"
+                outputs[f"{role} report"] = folder / name
+                write_table_csv(report, outputs[f"{role} report"])
         with timer.stage("figure"):
             outputs["figure"] = folder / f"{job.name}_figure.png"
             four_part_figure(
                 job.scene, job.labels, result["tile_class"], result["pixel_class"],
-                legend=legend, title=job.name, scores=scores, path=outputs["figure"],
+                legend=legend, title=job.name, scores=_weighted_f1(scores), path=outputs["figure"],
             )  # fmt: skip
-    for warning in said:
-        warnings.warn_explicit(
-            warning.message, warning.category, warning.filename, warning.lineno
-        )
-    outputs["record"] = folder / f"{job.name}_run.json"
+    outputs["record"] = folder / f"{job.name}{_RECORD_END}"
     record = record.finish(
-        stage_seconds=timer.seconds,
-        outputs=outputs,
-        warnings=[str(w.message) for w in said if issubclass(w.category, CscWarning)],
+        stage_seconds=timer.seconds, outputs=outputs, warnings=(*job.warnings, *heard)
     )
     write_json(record.to_dict(), outputs["record"])
     return RunResult(job.name, outputs, scores, record)
@@ -269,6 +339,11 @@ def score_result(
     -------
     dict of str to pandas.DataFrame
         Reports by name of the variable; empty when no pixel is labelled.
+
+    Warns
+    -----
+    CscWarning
+        When no pixel is labelled.
     """
     if not bool((labels > 0).any().compute()):
         warnings.warn("The labels hold no class, so nothing is scored.", CscWarning, stacklevel=2)
@@ -279,37 +354,121 @@ def score_result(
     }
 
 
-def _export(
-    job: Job, result: xr.Dataset, legend: ClassLegend, folder: Path
-) -> dict[str, Path]:
+def _written_before(folder: Path) -> set[str]:
+    """Stems of what earlier runs wrote into a folder, known by the records they left."""
+    names = [path.name.removesuffix(_RECORD_END) for path in folder.glob(f"*{_RECORD_END}")]
+    return {f"{name}_{what}" for name in names for what in ("classified", "figure", *OUTPUTS)}
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let every error say which of many images it is about."""
+    try:
+        yield
+    except (SceneError, LabelError, NetworkError, ParameterError) as error:
+        if path.name in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+@contextmanager
+def _heard_warnings() -> Iterator[list[str]]:
+    """Write down what the user is told, and still tell it at once."""
+    heard: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CscWarning)
+        show = warnings.showwarning
+
+        def write_down(
+            message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any
+        ) -> None:
+            if issubclass(category, CscWarning):
+                heard.append(str(message))
+            show(message, category, filename, lineno, *rest)
+
+        warnings.showwarning = write_down
+        yield heard
+
+
+def _prepare(
+    path: Path,
+    label_path: Path | None,
+    network: Network,
+    settings: ClassifySettings,
+    scene_options: dict[str, Any],
+    classifier: Any,
+) -> Job:
+    with _heard_warnings() as heard:
+        scene = open_scene(path, **scene_options)
+        scene = check_job(scene, network, settings=settings, classifier=classifier)
+        digitised = None
+        if label_path is not None:
+            digitised = open_labels(label_path, like=scene, legend=network.card.legend)
+        _check_any_valid(scene)
+    return Job(path.stem, path, scene, digitised, label_path, scene_options, tuple(heard))
+
+
+def _check_any_valid(scene: xr.DataArray) -> None:
+    """Read chunk by chunk until there is a pixel with data, which most first chunks have."""
+    valid = valid_pixels(scene).data
+    for index in np.ndindex(valid.numblocks):
+        if valid.blocks[index].any().compute():
+            return
+    raise SceneError(
+        "A scene must have pixels with data, but all are nodata or masked. "
+        "Check its nodata value and mask."
+    )
+
+
+def _needed_bytes(job: Job, network: Network, settings: ClassifySettings) -> int:
+    """Bytes one image takes before compression: in Zarr and in the rasters made of it."""
+    bands = sum(
+        {"probability": len(network.card.legend.codes)}.get(name, 1) for name in settings.outputs
+    )
+    return int(job.scene.sizes["y"] * job.scene.sizes["x"] * (4 + 8 * bands))
+
+
+def _export(job: Job, result: xr.Dataset, legend: ClassLegend, folder: Path) -> dict[str, Path]:
     """Write the rasters other software reads."""
     classes = result["pixel_class"]
-    if "spatial_ref" not in result.coords:
+    if not is_georeferenced(job.scene):
         outputs = {"classes": folder / f"{job.name}_classified.png"}
         write_class_png(classes, outputs["classes"], legend=legend)
         return outputs
     outputs = {"classes": folder / f"{job.name}_classified.tif"}
     write_class_geotiff(classes, outputs["classes"], legend=legend)
-    for name, variable in result.data_vars.items():
-        if variable.dtype.kind == "f":
-            outputs[str(name)] = folder / f"{job.name}_{name}.tif"
-            write_float_geotiff(variable, outputs[str(name)], class_raster=classes)
+    for name in OUTPUTS:
+        if name in result:
+            outputs[name] = folder / f"{job.name}_{name}.tif"
+            write_float_geotiff(result[name], outputs[name], class_raster=classes)
     return outputs
 
 
 def _begin_record(
     job: Job,
     network: Network,
-    learned: Network | PixelClassifier,
+    network_path: str | Path | None,
     settings: ClassifySettings,
+    classifier: Any,
 ) -> RunRecord:
-    fingerprints = {"tiles": network.fingerprint}
-    if isinstance(learned, Network):
-        fingerprints["patches"] = learned.fingerprint
-    inputs = [job.image] if job.label_path is None else [job.image, job.label_path]
+    inputs = [job.image, job.label_path, job.scene_options.get("mask"), network_path]
     return start_record(
-        parameters=asdict(settings), seed=settings.seed, inputs=inputs, networks=fingerprints
+        parameters={
+            **asdict(settings),
+            "scene": job.scene_options,
+            "classifier": None if classifier is None else str(classifier),
+        },
+        seed=settings.seed,
+        inputs=[path for path in inputs if path is not None],
+        networks={"tiles": network.fingerprint},
     )
+
+
+def _weighted_f1(scores: dict[str, pd.DataFrame]) -> dict[str, float]:
+    return {
+        phase: float(report.set_index("Class").loc["Weighted_avg", "F1_score"])
+        for phase, report in scores.items()
+    }
 
 
 def _essentials(record: RunRecord) -> dict[str, Any]:

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import rioxarray  # noqa: F401  (registers the rio accessor)
 import xarray as xr
-from affine import Affine
+from rasterio import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
 from csc_xr.errors import ParameterError
 from csc_xr.legend import GLACIER, RIVER
@@ -50,8 +52,10 @@ def fjord(
 ) -> xr.Dataset:
     """Generate a Sentinel-2-like scene of a marine-terminating glacier with its exact truth.
 
-    The glacier flows along the longer way of the fjord, from the left or the right. Forms
-    follow the size of the scene; textures (crevasses, icebergs) keep their size in pixels.
+    The glacier comes from the left or the right. Forms follow the size of the scene; textures
+    (crevasses, icebergs) keep their size in pixels. Iceberg water (class 2) is bergs and the
+    water between them. One `seed` with several `date_seed` and `front_position` gives a series
+    of images of one place: above a position of 0.42 only the sea, the front and the light change.
 
     Parameters
     ----------
@@ -81,7 +85,7 @@ def fjord(
     crs : str
         Coordinate reference system.
     origin : tuple of float
-        x and y of the outer corner of the top left pixel.
+        Coordinates x and y of the outer corner of the top left pixel.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def fjord(
     Raises
     ------
     ParameterError
-        When a setting lies outside its range.
+        When a setting lies outside its range, or `crs` is not a CRS.
     """
     rng = np.random.default_rng((_whole(seed, "seed"), 1))
     position, drawn = float(rng.uniform(0.42, 0.58)), str(rng.choice(get_args(FrontShape)))
@@ -115,6 +119,10 @@ def fjord(
             f"front_shape must be one of {', '.join(get_args(FrontShape))}, got {front_shape!r}."
         )
     _within(pixel_size, "pixel_size", 1e-9, 1e9)
+    try:
+        reference = CRS.from_user_input(crs)
+    except CRSError as error:
+        raise ParameterError(f"crs must be a CRS such as 'EPSG:32624', got {crs!r}.") from error
     transform = Affine(pixel_size, 0.0, origin[0], 0.0, -pixel_size, origin[1])
     columns, rows = _front_line(model)
     dataset = _dataset(model, chunks, ("red", "green", "blue", "nir"), GLACIER.flag_attributes())
@@ -124,17 +132,18 @@ def fjord(
     )
     dataset["front_x"] = ("front_vertex", origin[0] + pixel_size * columns)
     dataset["front_y"] = ("front_vertex", origin[1] - pixel_size * rows)
-    dataset = dataset.rio.write_crs(crs).rio.write_transform(transform)
+    dataset = dataset.rio.write_crs(reference).rio.write_transform(transform)
     dataset["scene"].attrs["scale"] = 8192.0
     if model.nodata_margin > 0:
         dataset["scene"] = dataset["scene"].rio.write_nodata(0)
-    return dataset.assign_attrs(
+    finished: xr.Dataset = dataset.assign_attrs(
         seed=model.seed,
         date_seed=model.date_seed,
         front_position=model.front_position,
         front_shape=model.front_shape,
         melange=int(model.melange),
     )
+    return finished
 
 
 def river(
@@ -177,19 +186,11 @@ def river(
     return dataset.assign_attrs(seed=seed)
 
 
-class _Model(Protocol):
-    """What computes pixels of any window from the window's position alone."""
-
-    def render(
-        self, y0: int, y1: int, x0: int, x1: int, layer: Layer
-    ) -> npt.NDArray[Any]: ...
-
-
 @dataclass(frozen=True)
 class _Pixels:
     """One layer of a model, as an array that computes what is sliced from it."""
 
-    model: _Model
+    model: _Fjord | _River
     layer: Layer
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
@@ -223,6 +224,10 @@ def _dataset(
     if len(along) != 2 or min(along) < 1:
         raise ParameterError(f"chunks must be 1 or more along y and x, got {chunks!r}.")
     dtype = np.dtype(np.uint8 if len(bands) == 3 else np.uint16)
+    layers: tuple[tuple[Layer, int, np.dtype[Any]], ...] = (
+        ("scene", len(bands), dtype),
+        ("labels", 1, np.dtype(np.uint8)),
+    )
     scene, labels = (
         da.from_array(
             _Pixels(model, layer, (depth, *model.shape), kind),
@@ -230,10 +235,7 @@ def _dataset(
             fancy=False,
             meta=np.empty((0, 0, 0), kind),
         )
-        for layer, depth, kind in (
-            ("scene", len(bands), dtype),
-            ("labels", 1, np.dtype(np.uint8)),
-        )
+        for layer, depth, kind in layers
     )
     return xr.Dataset(
         {"scene": (("band", "y", "x"), scene), "labels": (("y", "x"), labels[0], flags)},
@@ -246,6 +248,7 @@ class _Plan(NamedTuple):
 
     centre: Floats  # centre line of the fjord, row of each pixel column
     half: Floats  # half width of the fjord, pixels, of each pixel column
+    mirrored: bool  # the scene shows the fjord with the glacier on the right
     front: Floats  # column of the calving front, of each pixel row
     calm_front: Floats  # the same without its roughness
     size: float  # length of the large forms in pixels
@@ -278,7 +281,7 @@ _HAZE = np.array((130.0, 220.0, 420.0, 50.0), dtype=np.float32)
 class _Fjord:
     """Settings of a fjord scene; computes its pixels.
 
-    Inside, the glacier always comes from the left; scenes with an odd draw are mirrored.
+    Inside, the glacier always comes from the left; half of the seeds give a mirrored scene.
     """
 
     shape: tuple[int, int]
@@ -290,18 +293,14 @@ class _Fjord:
     noise: float
     nodata_margin: float
 
-    @property
-    def mirrored(self) -> bool:
-        """Whether the glacier comes from the right."""
-        return bool(np.random.default_rng((self.seed, 4)).random() < 0.5)
-
     def render(self, y0: int, y1: int, x0: int, x1: int, layer: Layer) -> npt.NDArray[Any]:
-        if self.mirrored:
+        mirrored = _plan(self).mirrored
+        if mirrored:
             x0, x1 = self.shape[1] - x1, self.shape[1] - x0
         window = _Window(y0, y1, x0, x1)
         out = _fjord_labels(self, window) if layer == "labels" else _fjord_image(self, window)
         out = out[:, window.rows, window.columns]
-        return out[:, :, ::-1] if self.mirrored else out
+        return out[:, :, ::-1] if mirrored else out
 
 
 @lru_cache(maxsize=8)
@@ -320,7 +319,10 @@ def _plan(model: _Fjord) -> _Plan:
     date_salt = tuple(int(value) for value in date.integers(0, 1 << 16, 16))
     column = min(int(model.front_position * width), width - 2)
     calm, front = _front_columns(
-        model, centre[column], half[column], centre[column + 1] - centre[column],
+        model,
+        centre[column],
+        half[column],
+        centre[column + 1] - centre[column],
         (rng.choice((-1.0, 1.0)), salt[0], date_salt[0]),
     )
     azimuth, elevation = date.uniform(-0.9, 0.9), date.uniform(0.5, 0.75)
@@ -328,6 +330,7 @@ def _plan(model: _Fjord) -> _Plan:
     return _Plan(
         centre=centre.astype(np.float32),
         half=half.astype(np.float32),
+        mirrored=bool(rng.random() < 0.5),
         front=front,
         calm_front=calm,
         size=0.25 * min(height, width),
@@ -337,7 +340,8 @@ def _plan(model: _Fjord) -> _Plan:
             float(np.sin(elevation)),
         ),
         snow_line=float(draw(0.3, 0.42)),
-        ice_snow_line=float(width * model.front_position * draw(0.38, 0.55)),
+        # Never so far down that snow reaches the front.
+        ice_snow_line=width * min(float(draw(0.19, 0.25)), 0.6 * model.front_position),
         moraines=tuple(float(value) for value in draw(-0.6, 0.6, rng.integers(0, 4))),
         spectra=(_SPECTRA * tint * date.uniform(0.93, 1.06)).astype(np.float32),
         haze=(_HAZE * date.uniform(0.6, 1.8)).astype(np.float32),
@@ -359,9 +363,11 @@ def _front_columns(
         "angled": side * (0.5 * n + 0.35 * (np.abs(n - 0.15) - 0.5)),
         "rough": 0 * n,
     }[model.front_shape]
-    calm = model.front_position * model.shape[1] + half * (form - slope * n)
+    # In scenes taller than wide the fjord is wider than it is long.
+    span = min(half, 0.35 * model.shape[1])
+    calm = model.front_position * model.shape[1] + span * (form - np.clip(slope, -0.5, 0.5) * n)
     y, x = row.astype(np.float32), np.zeros(1, np.float32)
-    wavy = half * (0.16 if model.front_shape == "rough" else 0.035)
+    wavy = span * (0.16 if model.front_shape == "rough" else 0.035)
     bays = wavy * _fractal(y, x, max(0.35 * half, 8.0), 3, salt)
     calved = min(0.5 * wavy, 12.0) * _fractal(y, x, 40.0, 4, date_salt)
     return calm.astype(np.float32), (calm + bays + calved).astype(np.float32)
@@ -376,17 +382,18 @@ def _front_line(model: _Fjord) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
         y1 = min(y0 + 32, height)
         columns = np.clip(front[y0:y1].astype(int), 0, width - 1)
         window = _Window(y0, y1, int(columns.min()), int(columns.max()) + 1)
-        land = _ground(model, window).land[window.rows, window.columns]
+        land = _land(_wall(_plan(model), window.lattice_y, window.lattice_x), window)
+        land = land[window.rows, window.columns]
         at_sea[y0:y1] = land[np.arange(y1 - y0), columns - columns.min()] <= 0
     middle = int(_plan(model).centre[min(int(model.front_position * width), width - 1)])
     walls = np.flatnonzero(~at_sea)
     first = int(walls[walls < middle].max(initial=-1)) + 1
     last = int(walls[walls > middle].min(initial=height))
-    rows = np.arange(first, last) + 0.5
-    columns = front[first:last].astype(np.float64)
-    seen = columns > _wedge(model, rows)
-    rows, columns = rows[seen], columns[seen]
-    return (width - columns if model.mirrored else columns), rows
+    line_y = np.arange(first, last, dtype=np.float64) + 0.5
+    line_x = front[first:last].astype(np.float64)
+    seen = (line_x > _wedge(model, line_y)) & (line_x > 0) & (line_x < width)
+    line_y, line_x = line_y[seen], line_x[seen]
+    return (width - line_x if _plan(model).mirrored else line_x), line_y
 
 
 def _wedge(model: _Fjord, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -440,17 +447,28 @@ class _Ground(NamedTuple):
     relief: Floats  # lattice: light on the terrain, 1 where level
 
 
-def _ground(model: _Fjord, window: _Window) -> _Ground:
-    plan = _plan(model)
-    y, x = window.lattice_y, window.lattice_x
+def _wall(plan: _Plan, y: Floats, x: Floats) -> Floats:
+    """Pixels inland of the fjord wall, on the lattice; also inland: rocks that pierce the ice."""
     index = np.minimum(x[0].astype(int), plan.centre.size - 1)
-    half = plan.half[index]
-    n = (y - plan.centre[index]) / half
-    wall = (np.abs(n) - 1) * half
+    wall: Floats = np.abs(y - plan.centre[index]) - plan.half[index]
     wall += 0.3 * plan.size * _fractal(y, x, plan.size, 5, plan.salt[1])
     nunatak = 0.8 * (_fractal(y, x, 0.5 * plan.size, 5, plan.salt[11]) - 0.5)
     nunatak -= np.maximum(x - 0.8 * plan.ice_snow_line, 0) / plan.size
-    wall = np.maximum(wall, nunatak * plan.size)
+    np.maximum(wall, nunatak * plan.size, out=wall)
+    return wall
+
+
+def _land(wall: Floats, window: _Window) -> Floats:
+    """Pixels inland of the fjord wall, at pixels."""
+    land = window.to_pixels(wall)
+    land += 2.0 * _look_up(_textures().grain, window.y, window.x)
+    return land
+
+
+def _ground(model: _Fjord, window: _Window) -> _Ground:
+    plan = _plan(model)
+    y, x = window.lattice_y, window.lattice_x
+    wall = _wall(plan, y, x)
     height, relief = _terrain(plan, y, x, wall)
     rock_snow = height - plan.snow_line + 0.3 * _fractal(y, x, 0.8 * plan.size, 5, plan.salt[2])
     rock_snow += 0.25 * np.clip(1.0 - relief, -0.6, 0.3)
@@ -463,14 +481,12 @@ def _ground(model: _Fjord, window: _Window) -> _Ground:
     zone += (begin / reach - plan.calm_front.mean() / reach) * np.clip(1.6 * zone, 0, 0.7)
     zone += np.clip(3 * zone, 0, 1) * 0.22 * _fractal(y, x, 1.2 * plan.size, 5, plan.date_salt[1])
     grain = _look_up(_textures().grain, window.y, window.x)
-    land = window.to_pixels(wall)
-    land += 2.0 * grain
     rock_snow = window.to_pixels(rock_snow)
     rock_snow += 0.05 * grain
     ice_snow = window.to_pixels(ice_snow)
     ice_snow += 0.12 * grain
     return _Ground(
-        land=land,
+        land=_land(wall, window),
         sea=window.x - window.take(plan.front, "row"),
         rock_snow=rock_snow,
         ice_snow=ice_snow,
@@ -508,10 +524,7 @@ def _limits(model: _Fjord) -> tuple[float, float]:
 
 
 def _fjord_labels(model: _Fjord, window: _Window) -> npt.NDArray[np.uint8]:
-    return _codes(model, window, _ground(model, window))[None]
-
-
-def _codes(model: _Fjord, window: _Window, ground: _Ground) -> npt.NDArray[np.uint8]:
+    ground = _ground(model, window)
     melange, bergs = _limits(model)
     codes = np.where(ground.zone < bergs, np.uint8(2), np.uint8(1))
     codes[ground.zone < melange] = 3
@@ -523,7 +536,7 @@ def _codes(model: _Fjord, window: _Window, ground: _Ground) -> npt.NDArray[np.ui
     codes[land & (ground.rock_snow > 0)] = 6
     if model.nodata_margin > 0:
         codes[window.x <= _wedge(model, window.y.astype(np.float64))] = 0
-    return codes
+    return codes[None]
 
 
 def _fjord_image(model: _Fjord, window: _Window) -> npt.NDArray[np.uint16]:
@@ -533,7 +546,7 @@ def _fjord_image(model: _Fjord, window: _Window) -> npt.NDArray[np.uint16]:
     afloat = _soft(ground.sea, 2.0)
     members = np.zeros((6, *on_land.shape), np.float32)
     if on_land.max() > 0:
-        _add_land(members, on_land, plan, window, ground)
+        _add_land(members, on_land, window, ground)
     if on_land.min() < 1:
         if afloat.max() > 0:
             _add_sea(members, (1 - on_land) * afloat, model, window, ground)
@@ -565,14 +578,14 @@ def _shadow(plan: _Plan, y: Floats, x: Floats) -> Floats:
     return 0.5 * _soft(reach / plan.sun[2] - away, 6.0)
 
 
-def _add_land(
-    members: Floats, weight: Floats, plan: _Plan, window: _Window, ground: _Ground
-) -> None:
+def _add_land(members: Floats, weight: Floats, window: _Window, ground: _Ground) -> None:
     texture = _textures()
     c, s = 0.8, 0.6
     grain = _look_up(texture.grain, c * window.y + s * window.x, c * window.x - s * window.y)
     light = window.to_pixels(ground.relief)
-    light += 0.3 * (grain - _look_up(texture.grain, c * (window.y + 1.5) + s * window.x, c * window.x - s * (window.y + 1.5)))
+    below = window.y + 1.5
+    light += 0.3 * grain
+    light -= 0.3 * _look_up(texture.grain, c * below + s * window.x, c * window.x - s * below)
     snow = _soft(ground.rock_snow + 0.02 * grain, 0.06)
     snow *= 0.97
     height = window.to_pixels(ground.height)
@@ -589,14 +602,18 @@ def _add_ice(
     plan, texture = _plan(model), _textures()
     y, x = window.lattice_y, window.lattice_x
     half = window.take(plan.half, "column")
-    n = (window.y - window.take(plan.centre, "column")) / half
+    n: Floats = (window.y - window.take(plan.centre, "column")) / half
     # Crevasses bend up-glacier towards the margins, where the ice is slower.
-    along = window.x + 0.3 * half * (n * n)
-    across = n * float(plan.half[int(model.front_position * plan.half.size) - 1])
+    along: Floats = window.x + 0.3 * half * (n * n)
+    across = n * float(plan.half[plan.half.size // 2])
     broken = window.to_pixels(
         np.clip(
-            0.55 + 0.5 * _fractal(y, x, 0.5 * plan.size, 3, plan.salt[8])
-            + 0.5 * (x / (model.front_position * plan.centre.size) - 0.8), 0.08, 1)
+            0.55
+            + 0.5 * _fractal(y, x, 0.5 * plan.size, 3, plan.salt[8])
+            + 0.5 * (x / (model.front_position * plan.centre.size) - 0.8),
+            0.08,
+            1,
+        )
     )
     snow = _soft(ground.ice_snow + 0.1 * _look_up(texture.grain, window.y, window.x), 0.35)
     crevasse = _look_up(texture.crevasse, along, across)
@@ -620,7 +637,9 @@ def _moraines(plan: _Plan, window: _Window, n: Floats, half: Floats) -> Floats:
     """Share of debris on bands that follow the flow."""
     y, x = window.lattice_y, window.lattice_x
     wander = window.to_pixels(0.03 * _fractal(y, x, 0.6 * plan.size, 3, plan.salt[10]))
-    fade = np.clip(window.to_pixels(0.7 + 1.2 * _fractal(y, x, 0.4 * plan.size, 4, plan.salt[13])), 0, 1)
+    fade = np.clip(
+        window.to_pixels(0.7 + 1.2 * _fractal(y, x, 0.4 * plan.size, 4, plan.salt[13])), 0, 1
+    )
     dirt = np.zeros_like(n)
     for place in plan.moraines:
         dirt += np.clip(1 - np.abs(n - place + wander) * (half / (0.02 * plan.size)), 0, 0.5) * fade
@@ -691,9 +710,9 @@ def _river_fields(model: _River, window: _Window) -> tuple[Floats, Floats]:
     rng = np.random.default_rng((model.seed, 8))
     salt = [int(value) for value in rng.integers(0, 1 << 16, 4)]
     at = (np.arange(0, width + 2 * _STEP, _STEP) / width)[:, None]
-    waves, phases = rng.uniform(0.7, 2.2, 3), rng.uniform(0, 2 * np.pi, 3)
+    waves, phases = rng.uniform(0.7, 1.4, 3), rng.uniform(0, 2 * np.pi, 3)
     swing = np.array((0.16, 0.08, 0.03)) * height
-    angle = 2 * np.pi * waves * (1, 2, 4) * at + phases
+    angle = 2 * np.pi * waves * (1, 1.9, 3.2) * at + phases
     centre = (0.5 * height + (swing * np.sin(angle)).sum(1)).astype(np.float32)
     curving = (-(np.array((1.0, 0.7, 0.0)) * np.sin(angle)).sum(1)).astype(np.float32)
     index = (window.lattice_x[0] // _STEP).astype(int)
@@ -721,9 +740,15 @@ def _river_image(
     colours = np.array(((74, 72, 66), (168, 148, 116), (70, 102, 46)), np.float32)
     colours *= rng.uniform(0.88, 1.12, (3, 1)).astype(np.float32)
     broad = window.to_pixels(_fractal(y, x, 0.3 * model.shape[0], 4, salt))
-    grain = _look_up(texture.grain, 0.9 * window.y + 0.4 * window.x, 0.9 * window.x - 0.4 * window.y)
-    crown = _look_up(texture.edge, 1.7 * window.y, 1.7 * window.x) / 16
-    tone = _look_up(texture.cell, 1.7 * window.y, 1.7 * window.x)
+    grain = _look_up(
+        texture.grain, 0.9 * window.y + 0.4 * window.x, 0.9 * window.x - 0.4 * window.y
+    )
+    crown = np.zeros_like(land)
+    for scale, turn in ((1.3, 0.5), (2.3, 1.2), (4.1, 2.2)):
+        c, s = scale * float(np.cos(turn)), scale * float(np.sin(turn))
+        v, u = c * window.y + s * window.x, c * window.x - s * window.y
+        crown += 0.2 * np.minimum(_look_up(texture.edge, v, u) / 14, 1)
+        crown += 0.25 * _look_up(texture.cell, v, u)
     shallow = np.clip(1 + land / (0.05 * model.shape[0]), 0, 1)
     bank = _soft(land, 2.0)
     bare = _soft(dry, 3.0) * bank
@@ -733,7 +758,7 @@ def _river_image(
         water = colours[0, band] * (1 + 0.1 * broad + 0.03 * grain)
         water += 0.35 * shallow * (colours[1, band] - colours[0, band])
         value = (1 - bank) * water + bare * colours[1, band] * (1 + 0.12 * grain + 0.1 * broad)
-        trees = 0.45 + 0.5 * np.minimum(crown, 1) + 0.35 * tone + 0.25 * grain
+        trees = 0.35 + crown + 0.2 * grain + 0.2 * broad
         value += green * colours[2, band] * trees
         image[band] = np.clip(value + noise * np.float32(model.noise), 1, 255)
     return image
@@ -751,10 +776,9 @@ class _Textures(NamedTuple):
 @lru_cache(maxsize=1)
 def _textures() -> _Textures:
     rng = np.random.default_rng(5)
-    grain = sum(
-        weight * _periodic(rng, size, size)
-        for weight, size in ((0.35, 64), (0.3, 128), (0.3, 256), (0.25, 512))
-    )
+    grain = np.zeros((_TABLE, _TABLE), np.float32)
+    for weight, size in ((0.35, 64), (0.3, 128), (0.3, 256), (0.25, 512)):
+        grain += weight * _periodic(rng, size, size)
     bend = np.round(9 * _periodic(rng, 16, 16) + 3 * _periodic(rng, 64, 64)).astype(np.intp)
     down, right = np.indices((_TABLE, _TABLE))
     lines = np.zeros((_TABLE, _TABLE), np.float32)
@@ -774,9 +798,10 @@ def _periodic(rng: np.random.Generator, ny: int, nx: int) -> Floats:
         low = at.astype(np.intp)
         share = (at - low).astype(np.float32)
         share = share * share * (3 - 2 * share)
-        share = share[:, None] if axis == 0 else share[None, :]
         first, second = values.take(low, axis), values.take((low + 1) % size, axis)
-        values = first + (second - first) * share
+        second -= first
+        second *= share[:, None] if axis == 0 else share[None, :]
+        values = first + second
     return values
 
 
@@ -786,7 +811,9 @@ def _floes(rng: np.random.Generator, rough: Floats) -> tuple[Floats, Floats]:
     points = (np.indices((count, count)) + rng.uniform(0.05, 0.95, (2, count, count))) * width
     values = rng.random((count, count)).astype(np.float32)
     down, right = np.indices((_TABLE, _TABLE)).astype(np.float32)
-    down, right = down + 2.5 * rough, right + 2.5 * np.roll(rough, 300, axis=1)
+    # Rough edges: the cells are those of slightly displaced positions.
+    down += 2.5 * rough
+    right += 2.5 * np.roll(rough, 300, axis=1)
     nearest = np.full((_TABLE, _TABLE), np.inf, np.float32)
     second, cell = nearest.copy(), np.zeros((_TABLE, _TABLE), np.float32)
     home_y, home_x = ((at // width).astype(np.intp) for at in (down, right))
@@ -835,7 +862,9 @@ def _fractal(
         layer = _value_noise(c * y - s * x, s * y + c * x, salt + 40503 * octave)
         if ridged:
             # Small ridges stand on large ones: valley floors stay smooth.
-            layer = 1 - 1.5 * np.abs(layer)
+            np.abs(layer, out=layer)
+            layer *= -1.5
+            layer += 1
             layer *= layer
             layer *= 0.25 + (total if octave else 0.75)
         total += layer * 0.5**octave
@@ -885,7 +914,8 @@ def _scramble(x: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
 
 def _soft(field: Floats, width: float) -> Floats:
     """Rise from 0 to 1 across `width`, centred on 0."""
-    return np.clip(field * (1.0 / width) + 0.5, 0, 1)
+    risen: Floats = np.clip(field * (1.0 / width) + 0.5, 0, 1)
+    return risen
 
 
 def _whole(value: int, name: str) -> int:

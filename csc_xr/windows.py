@@ -246,9 +246,7 @@ def working_chunks(chunks: Sequence[int], *, least: int, most: int) -> tuple[int
     >>> working_chunks((1, 1, 1, 1), least=3, most=1024)
     (4,)
     """
-    pieces = [
-        piece.stop - piece.start for length in chunks for piece in _even_slices(length, most)
-    ]
+    pieces = [piece.stop - piece.start for length in chunks for piece in _even_slices(length, most)]
     return merge_thin_chunks(pieces, max(least, 1))
 
 

@@ -354,9 +354,7 @@ def apply_learned(
         As :func:`classify_scene` gives it.
     """
     wanted = tuple(name for name in settings.outputs if name in PIXEL_OUTPUTS)
-    result = classify_pixels(
-        scene, learned, outputs=("pixel_class", *wanted), edge=settings.edge
-    )
+    result = classify_pixels(scene, learned, outputs=("pixel_class", *wanted), edge=settings.edge)
     result["pixel_class"] = mode_filter(result["pixel_class"], radius=settings.mode_radius)
     tile_class = expand_tiles(tiles["tile_class"], scene, tile_size=tiles.attrs["tile_size"])
     tile_class = tile_class.copy(data=tile_class.data.rechunk(result["pixel_class"].data.chunks))

@@ -15,7 +15,11 @@ from csc_xr.networks.card import NetworkCard
 
 LEGEND = ClassLegend(
     "test",
-    [LegendClass(1, "Water", "blue"), LegendClass(2, "Ice", "white"), LegendClass(3, "Rock", "grey")],
+    [
+        LegendClass(1, "Water", "blue"),
+        LegendClass(2, "Ice", "white"),
+        LegendClass(3, "Rock", "grey"),
+    ],
 )
 BANDS = ("red", "green", "blue")
 

@@ -122,6 +122,7 @@ def test_layers_of_one_shape_start_differently() -> None:
         ({"n_bands": 0}, "n_bands must be an integer of at least 1, got 0"),
         ({"n_outputs": 1}, "n_outputs must be an integer of at least 2, got 1"),
         ({"filters": 0}, "filters must be an integer of at least 1, got 0"),
+        ({"momentum": 1.0}, "momentum must lie in 0 to 1, 1 left out, got 1.0"),
         ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
         ({"seed": None}, "seed must be an integer of at least 0, got None"),
     ],

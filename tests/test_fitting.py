@@ -143,7 +143,9 @@ def test_single_class_and_single_sample_work() -> None:
 def test_rare_class_is_not_lost() -> None:
     samples = bright_samples(1, n=600)
     keep = (samples.codes != 3) | (np.cumsum(samples.codes == 3) <= 8)
-    rare = Samples(samples.codes[keep], samples.rows[keep], samples.columns[keep], samples.patches[keep])
+    rare = Samples(
+        samples.codes[keep], samples.rows[keep], samples.columns[keep], samples.patches[keep]
+    )
     network, _ = fit(rare, settings=FitSettings(steps=150, batch_size=64, frequency_power=0))
     bright = np.full((20, 1, 1, 3), 215 / 255, np.float32)
     assert (network.model.predict(bright, verbose=0).argmax(1) == 3).all()

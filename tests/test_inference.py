@@ -43,7 +43,9 @@ def plain_tiles(scene: xr.DataArray, size: int) -> np.ndarray:
     """Predict every tile by itself; shape (tile rows, tile columns, outputs)."""
     values = scene.values / np.float32(255)
     rows, columns = (tile_starts(scene.sizes[dim], size) for dim in ("y", "x"))
-    tiles = [values[:, r : r + size, c : c + size].transpose(1, 2, 0) for r in rows for c in columns]
+    tiles = [
+        values[:, r : r + size, c : c + size].transpose(1, 2, 0) for r in rows for c in columns
+    ]
     found = TILES.model.predict(np.stack(tiles), verbose=0)
     return np.asarray(found.reshape(len(rows), len(columns), -1))
 
@@ -69,7 +71,8 @@ def test_tiles_equal_the_plain_loop_for_any_chunks(
     xr.testing.assert_identical(found, whole)
 
 
-def test_prediction_is_lazy(nothing_computes: None) -> None:
+@pytest.mark.usefixtures("nothing_computes")
+def test_prediction_is_lazy() -> None:
     scene = noise_scene((40, 60), chunks=(16, 16), holes=0.2)
     tiles = predict_tiles(scene, TILES, despeckle=1)
     expand_tiles(tiles["tile_class"], scene, tile_size=8)
@@ -250,7 +253,8 @@ def test_expanded_tiles_cover_the_scene() -> None:
     assert pixels.dtype == np.uint8
 
 
-def test_errors_come_before_any_work(nothing_computes: None) -> None:
+@pytest.mark.usefixtures("nothing_computes")
+def test_errors_come_before_any_work() -> None:
     scene = noise_scene((20, 30))
     with pytest.raises(ParameterError, match="at least one tile of 8 x 8 pixels, got a scene"):
         predict_tiles(noise_scene((7, 30)), TILES)
@@ -258,7 +262,7 @@ def test_errors_come_before_any_work(nothing_computes: None) -> None:
         predict_tiles(scene, TILES, min_probability=1.5)
     with pytest.raises(NetworkError, match="needs a tile network, got a patch network"):
         predict_tiles(scene, PATCHES)
-    with pytest.raises(NetworkError, match="needs a patch network, got a tile network"):
+    with pytest.raises(NetworkError, match="classified by a patch network, got a tile network"):
         classify_pixels(scene, TILES)
     with pytest.raises(NetworkError, match="takes tiles of 8 x 8 pixels, got tile_size=9"):
         predict_tiles(scene, TILES, tile_size=9)

@@ -19,8 +19,6 @@ from csc_xr.errors import NetworkError
 from csc_xr.networks.bundle import open_network
 from csc_xr.networks.legacy import read_legacy_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 Array = NDArray[np.float32]
 Weights = dict[str, list[tuple[str, Array]]]
 
@@ -350,6 +348,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "regularizer": (
         changed(kernel_regularizer={"class_name": "Mine", "config": {}}),
         "got regularizer Mine in layer 'dense'",
+    ),
+    "inside a regularizer": (
+        changed(kernel_regularizer={"class_name": "L2", "config": {"l2": {"class_name": "X"}}}),
+        "got regularizer L2 in layer 'dense'",
     ),
     "constraint": (
         changed(kernel_constraint={"class_name": "Mine", "config": {}}),

@@ -51,9 +51,7 @@ def test_draws_equal_the_plain_way(shape: tuple[int, int], per_class: int, seed:
     """Sort all pixels of each class by priority, take the first."""
     scene = noise_scene(shape)
     classes = classes_like(scene)
-    found = draw_samples(
-        scene, classes, bands=BANDS, patch_size=3, per_class=per_class, seed=seed
-    )
+    found = draw_samples(scene, classes, bands=BANDS, patch_size=3, per_class=per_class, seed=seed)
     rows, columns = np.indices(shape)
     priority = pixel_priority(rows, columns, seed)
     codes = classes.values

@@ -59,9 +59,7 @@ def test_merged_chunks_are_thick_enough(chunks: list[int], least: int) -> None:
 
 
 @given(chunks=lengths, least=st.integers(0, 20), most=st.integers(1, 30))
-def test_working_chunks_are_neither_thin_nor_long(
-    chunks: list[int], least: int, most: int
-) -> None:
+def test_working_chunks_are_neither_thin_nor_long(chunks: list[int], least: int, most: int) -> None:
     working = working_chunks(chunks, least=least, most=most)
     assert sum(working) == sum(chunks)
     assert min(working) >= min(least, sum(chunks))

@@ -130,7 +130,9 @@ def test_errors_come_before_any_work() -> None:
         raise AssertionError("something computed")
 
     with dask.config.set(scheduler=refuse):
-        with pytest.raises(SceneError, match="network needs bands red, green, blue, got red, green"):
+        with pytest.raises(
+            SceneError, match="network needs bands red, green, blue, got red, green"
+        ):
             classify_scene(scene.isel(band=[0, 1]), NETWORK, settings=fast())
         with pytest.raises(ParameterError, match="patch of 15 x 15 pixels and a scene of 9 x 96"):
             classify_scene(scene[:, :9], NETWORK, settings=fast(patch_size=15))

@@ -80,6 +80,8 @@ def build_patch_network(
         raise ParameterError(f"activation must be 'linear' or 'relu', got {activation!r}.")
     _check_common(n_bands, n_outputs, seed)
     _check_at_least("filters", filters, 1)
+    if not 0 <= momentum < 1:
+        raise ParameterError(f"momentum must lie in 0 to 1, 1 left out, got {momentum}.")
 
     seeds = _layer_seeds(seed)
     inputs = x = keras.Input((patch_size, patch_size, n_bands), name="patch")

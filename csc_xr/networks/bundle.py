@@ -64,7 +64,7 @@ class Network:
             )
         if found.size not in (None, self.card.size):
             raise NetworkError(
-                f"The network takes {self.card.kind}s of {found.size} px, its card says "
+                f"The network takes windows of {found.size} px, its card says "
                 f"{self.card.size} px. Pass the size of the network or leave it out."
             )
         self.card.check_outputs(found.n_outputs)

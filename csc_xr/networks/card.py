@@ -38,7 +38,7 @@ class NetworkCard:
         Classes of the results.
     codes : tuple of int
         Class code that each output stands for: different codes of the legend, or 0 for outputs
-        that are never predicted. Left out, output i stands for code i.
+        that are never predicted. Left out, output i stands for code i, if the legend has it.
     provenance : mapping
         Where the network comes from (data, settings, scores): JSON values.
 
@@ -76,7 +76,7 @@ class NetworkCard:
             "bands": band_names(self.bands),
             "scale": None if self.scale is None else _checked_scale(self.scale),
             "size": _checked_size(self.size, self.kind),
-            "codes": _checked_codes(tuple(self.codes) or range(self.legend.n_outputs), self.legend),
+            "codes": _checked_codes(tuple(self.codes) or _default_codes(self.legend), self.legend),
             "provenance": _checked_provenance(self.provenance),
         }
         for name, value in values.items():
@@ -254,16 +254,21 @@ def infer_card(
             f"{n_outputs}. Pass the legend it was trained for, or codes= with the class code of "
             "each output."
         )
+    chosen = _LEGEND_BY_OUTPUTS[n_outputs] if legend is None else legend
     card = NetworkCard(
         kind=kind,
         bands=band_names(_BANDS_BY_COUNT[n_bands] if bands is None else bands),
         scale=scale,
         size=size,
-        legend=_LEGEND_BY_OUTPUTS[n_outputs] if legend is None else legend,
-        codes=tuple(range(n_outputs) if codes is None else codes),
+        legend=chosen,
+        codes=_default_codes(chosen)[:n_outputs] if codes is None else tuple(codes),
     )
     card.check_outputs(n_outputs)
     return card
+
+
+def _default_codes(legend: ClassLegend) -> tuple[int, ...]:
+    return tuple(code if code in legend.codes else 0 for code in range(legend.n_outputs))
 
 
 def _checked_scale(scale: float) -> float:

@@ -200,7 +200,8 @@ class _Graph:
     def _setting(self, key: str, value: Any, layer: str) -> Any:
         kind = key.rpartition("_")[2]
         if kind in _NESTED_SETTINGS:
-            if value["class_name"] not in _NESTED_SETTINGS[kind]:
+            nested = any(isinstance(inner, dict) for inner in value["config"].values())
+            if value["class_name"] not in _NESTED_SETTINGS[kind] or nested:
                 raise refusal(self.source, f"{kind} {value['class_name']}", layer)
             return {
                 "module": f"keras.{kind}s",

@@ -69,9 +69,7 @@ class FitSettings:
         if self.patience < 0:
             raise ParameterError(f"patience must be 0 or more steps, got {self.patience}.")
         if not 0 <= self.frequency_power <= 1:
-            raise ParameterError(
-                f"frequency_power must lie in 0 to 1, got {self.frequency_power}."
-            )
+            raise ParameterError(f"frequency_power must lie in 0 to 1, got {self.frequency_power}.")
         if not 0 < self.validation_share < 1:
             raise ParameterError(
                 f"validation_share must lie between 0 and 1, got {self.validation_share}."
@@ -254,7 +252,7 @@ def class_shares(classes: xr.DataArray) -> dict[int, float]:
     Parameters
     ----------
     classes : xarray.DataArray
-        uint8 codes of any shape; computed.
+        Codes of any shape, uint8; computed.
 
     Returns
     -------
@@ -303,8 +301,8 @@ def _run_steps(
             break
     if best_weights is not None:
         model.set_weights(best_weights)
-    accuracy = _accuracy(model, samples, check, scale) if kept_out else None
-    return FitReport(step, accuracy, history, samples.counts())
+    final = _accuracy(model, samples, check, scale) if kept_out else None
+    return FitReport(step, final, history, samples.counts())
 
 
 def _batches(indices: NDArray[np.int64], size: int, random: np.random.Generator) -> Any:

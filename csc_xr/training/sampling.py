@@ -227,9 +227,7 @@ def _within_budget(drawn: NDArray[np.void], most: int) -> NDArray[np.void]:
     return np.sort(_lowest([drawn], allowed), order="priority")
 
 
-def _gather_patches(
-    scene: xr.DataArray, drawn: NDArray[np.void], halo: int
-) -> NDArray[np.generic]:
+def _gather_patches(scene: xr.DataArray, drawn: NDArray[np.void], halo: int) -> NDArray[np.generic]:
     filled = scene.where(valid_pixels(scene), scene.dtype.type(0))
     side = 2 * halo + 1
     cut = dask.delayed(_cut_patches, pure=True)
@@ -249,7 +247,7 @@ def _gather_patches(
 
 
 def _within(positions: NDArray[np.int64], span: slice) -> NDArray[np.bool_]:
-    return (positions >= span.start) & (positions < span.stop)
+    return np.asarray((positions >= span.start) & (positions < span.stop))
 
 
 def _cut_patches(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import rasterio.shutil
@@ -17,6 +18,7 @@ from csc_xr.files import plain_values, replacing, scratch_folder
 from csc_xr.files import write_json as write_json
 from csc_xr.geotiff import category_xml, check_written, gdal_writing, write_geotiff
 from csc_xr.legend import NODATA_CODE, ClassLegend
+from csc_xr.scene import open_scene, valid_pixels
 
 _STALE_SUFFIXES = (".aux.xml", ".ovr", ".msk")
 
@@ -80,6 +82,48 @@ def open_result(path: str | Path) -> xr.Dataset:
         if coord.dtype.kind in "TO"
     }
     return opened.assign_coords(text)
+
+
+def open_classes(path: str | Path) -> dict[str, xr.DataArray]:
+    """Open class rasters that exist already, to score them; lazy.
+
+    Parameters
+    ----------
+    path : str or Path
+        A store that :func:`write_result_zarr` wrote, or a raster file of one band.
+
+    Returns
+    -------
+    dict of str to xarray.DataArray
+        ``tile_class`` and ``pixel_class`` of a result, or ``classes``; dims ("y", "x"), 0 where
+        there is no data.
+
+    Raises
+    ------
+    ParameterError
+        When there is no class raster.
+    SceneError
+        When the file cannot be read.
+    """
+    source = Path(path)
+    if source.is_dir():
+        result = open_result(source)
+        found = {name: result[name] for name in ("tile_class", "pixel_class") if name in result}
+        if not found:
+            raise ParameterError(
+                f"A result holds tile_class or pixel_class, got {', '.join(map(str, result))} in "
+                f"{source}. Pass a store that a classification wrote."
+            )
+        return found
+    raster = open_scene(source)
+    if raster.sizes["band"] != 1:
+        raise ParameterError(
+            f"A class raster must be one band of class codes, got {raster.sizes['band']} bands in "
+            f"{source}. Save the codes, not the colours they are shown in."
+        )
+    valid = valid_pixels(raster)
+    codes = da.where(valid.data, raster.data[0], raster.dtype.type(NODATA_CODE))
+    return {"classes": valid.copy(data=codes).rename("classes")}
 
 
 def write_class_geotiff(

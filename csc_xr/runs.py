@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -380,11 +380,16 @@ def _heard_warnings() -> Iterator[list[str]]:
         show = warnings.showwarning
 
         def write_down(
-            message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
         ) -> None:
             if issubclass(category, CscWarning):
                 heard.append(str(message))
-            show(message, category, filename, lineno, *rest)
+            show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = write_down
         yield heard
@@ -466,7 +471,7 @@ def _begin_record(
 
 def _weighted_f1(scores: dict[str, pd.DataFrame]) -> dict[str, float]:
     return {
-        phase: float(report.set_index("Class").loc["Weighted_avg", "F1_score"])
+        phase: float(report["F1_score"].iloc[-1])  # the row Weighted_avg
         for phase, report in scores.items()
     }
 

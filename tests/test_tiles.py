@@ -50,7 +50,7 @@ def one_by_one(
     return kept
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     shape=st.tuples(st.integers(8, 40), st.integers(8, 40)),
     size=st.integers(1, 8),
@@ -158,7 +158,7 @@ def test_bands_are_taken_by_name() -> None:
         ({"purity": 0.0}, "purity must lie above 0 and up to 1, got 0.0"),
         ({"purity": 1.1}, "purity must lie above 0 and up to 1, got 1.1"),
         ({"max_unlabelled": -0.1}, "max_unlabelled must lie in 0 to 1, got -0.1"),
-        ({"per_class": 0}, "per_class must be 1 or more, or None for all, got 0"),
+        ({"per_class": 0}, "per_class must be 1 or more, or None, got 0"),
         ({"tile_size": 21}, "at least one tile of 21 x 21 pixels"),
     ],
 )
@@ -200,8 +200,8 @@ FIT: dict[str, Any] = {"bands": BANDS, "scale": 255.0, "legend": LEGEND, "batch_
 def test_fit_learns_and_says_how() -> None:
     steps: list[tuple[int, int]] = []
     network, report = fit_tile_network(
-        coloured_tiles(), epochs=8, validation_scenes=[1], seed=4, brightness=0.1,
-        progress=lambda done, most: steps.append((done, most)), **FIT,
+        coloured_tiles(), epochs=20, validation_scenes=[1], seed=4, brightness=0.1,
+        learning_rate=3e-3, progress=lambda done, most: steps.append((done, most)), **FIT,
     )  # fmt: skip
     assert report.validation_accuracy is not None
     assert report.validation_accuracy > 0.9
@@ -214,39 +214,31 @@ def test_fit_learns_and_says_how() -> None:
     assert right / sum(report.validation_tiles.values()) == pytest.approx(
         report.validation_accuracy
     )
-    assert steps == [(done, 16) for done in range(1, 17)]  # 30 tiles are two batches of 16
+    assert steps == [(done, 40) for done in range(1, 41)]  # 30 tiles are two batches of 16
     card = network.card
     assert (card.kind, card.size, card.scale, card.bands) == ("tile", 16, 255.0, BANDS)
     assert card.codes == (0, 1, 2, 3)
-    expected = {"scenes": 2, "validation_scenes": 1, "epochs": 8, "seed": 4}
+    expected = {"scenes": 2, "validation_scenes": 1, "epochs": 20, "seed": 4}
     assert expected.items() <= card.provenance.items()
     assert card.provenance["tiles"] == {str(code): n for code, n in report.tiles.items()}
     assert card.provenance["validation_accuracy"] == report.validation_accuracy
 
 
-def test_one_seed_gives_one_network() -> None:
-    tiles = coloured_tiles(8)
-    one, again, other = (
-        fit_tile_network(tiles, epochs=1, seed=seed, brightness=0.1, **FIT)[0] for seed in (1, 1, 2)
-    )
-    assert one.fingerprint == again.fingerprint
-    for a, b in zip(one.model.get_weights(), again.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(one.model.get_weights()[0], other.model.get_weights()[0])
-
-
-def test_validation_tiles_are_not_learned_from() -> None:
+def test_seed_decides_and_validation_tiles_are_not_learned_from() -> None:
     """Other values in the validation scene change what is measured, not the weights."""
     tiles = coloured_tiles(8)
     changed = tiles.values.copy()
     changed[tiles.scenes == 2] = 255 - changed[tiles.scenes == 2]
     other = LabelledTiles(changed, tiles.codes, tiles.scenes)
-    one, two = (
-        fit_tile_network(given, epochs=2, validation_scenes=[2], **FIT)[0].model.get_weights()
-        for given in (tiles, other)
+    one, again, third = (
+        fit_tile_network(given, epochs=1, validation_scenes=[2], seed=seed, brightness=0.1, **FIT)[
+            0
+        ].model.get_weights()
+        for given, seed in ((tiles, 1), (other, 1), (tiles, 2))
     )
-    for a, b in zip(one, two, strict=True):
+    for a, b in zip(one, again, strict=True):
         np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(one[0], third[0])
 
 
 def test_stops_at_the_target_and_leaves_unseen_classes_out() -> None:
@@ -292,7 +284,8 @@ def test_batches_are_balanced_turned_and_flipped() -> None:
         ({"validation_scenes": [0, 1, 2]}, r"some, not all, of the scenes with tiles, \[0, 1, 2\]"),
         ({"target_accuracy": 0.9}, "needs validation_scenes to be measured on, got 0.9"),
         ({"target_accuracy": 1.2, "validation_scenes": [0]}, "above 0 and up to 1, .* got 1.2"),
-        ({"epochs": 0}, "epochs and batch_size must be 1 or more, got 0 and 16"),
+        ({"epochs": 0}, "epochs must be 1 or more, got 0"),
+        ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"brightness": 1.0}, "brightness must be 0 or more and below 1, got 1.0"),
         ({"bands": ("red",)}, "bands must name the 3 bands of the tiles, got red"),

@@ -152,7 +152,12 @@ def extract_tiles(
     -----
     Marochov, Stokes and Carbonneau 2021, The Cryosphere 15:5041-5059: 50 px tiles moved by 25 px.
     """
-    _check_extraction(stride, purity, max_unlabelled, per_class)
+    _require(
+        ("stride", stride, stride >= 1, "be 1 or more pixels"),
+        ("purity", purity, 0 < purity <= 1, "lie above 0 and up to 1"),
+        ("max_unlabelled", max_unlabelled, 0 <= max_unlabelled <= 1, "lie in 0 to 1"),
+        ("per_class", per_class, per_class is None or per_class >= 1, "be 1 or more, or None"),
+    )
     checked = _checked_scenes(scenes, labels, bands, tile_size)
     found: list[NDArray[np.int64]] = []  # rows: code, scene, first row, first column
     windows = 0
@@ -246,8 +251,14 @@ def fit_tile_network(
     LabelError
         When tiles have codes the legend lacks.
     """
+    _require(
+        ("epochs", epochs, epochs >= 1, "be 1 or more"),
+        ("batch_size", batch_size, batch_size >= 1, "be 1 or more"),
+        ("learning_rate", learning_rate, learning_rate > 0, "be above 0"),
+        ("brightness", brightness, 0 <= brightness < 1, "be 0 or more and below 1"),
+    )
+    _check_tiles(tiles, bands, legend)
     held_out = _checked_split(tiles, validation_scenes, target_accuracy)
-    _check_fit(tiles, bands, legend, epochs, batch_size, learning_rate, brightness)
     learn, check = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     model = build_tile_network(
         architecture,
@@ -306,17 +317,11 @@ def fit_tile_network(
     return Network(card, model), report
 
 
-def _check_extraction(
-    stride: int, purity: float, max_unlabelled: float, per_class: int | None
-) -> None:
-    if stride < 1:
-        raise ParameterError(f"stride must be 1 or more pixels, got {stride}.")
-    if not 0 < purity <= 1:
-        raise ParameterError(f"purity must lie above 0 and up to 1, got {purity}.")
-    if not 0 <= max_unlabelled <= 1:
-        raise ParameterError(f"max_unlabelled must lie in 0 to 1, got {max_unlabelled}.")
-    if per_class is not None and per_class < 1:
-        raise ParameterError(f"per_class must be 1 or more, or None for all, got {per_class}.")
+def _require(*settings: tuple[str, object, bool, str]) -> None:
+    """Check settings given as name, value, whether it can be used, and the rule."""
+    for name, value, usable, rule in settings:
+        if not usable:
+            raise ParameterError(f"{name} must {rule}, got {value}.")
 
 
 def _checked_scenes(
@@ -357,7 +362,7 @@ def _starts(length: int, size: int, stride: int) -> NDArray[np.int64]:
 def _majority_codes(
     codes: NDArray[np.uint8], starts: Starts, size: int, purity: float, max_unlabelled: float
 ) -> NDArray[np.uint8]:
-    """Commonest class of each window, 0 where it covers too little or too much is unlabelled."""
+    """Give the commonest class of each window, 0 where it covers too little of it."""
     best = np.zeros((len(starts[0]), len(starts[1])), np.uint8)
     most = np.zeros(best.shape, np.int64)
     for code in np.unique(codes[codes != NODATA_CODE]):
@@ -373,10 +378,8 @@ def _majority_codes(
 def _window_counts(where: NDArray[np.bool_], starts: Starts, size: int) -> NDArray[np.int64]:
     """Count the true pixels of each window as differences of running sums along each axis."""
     rows, columns = starts
-    above = np.zeros((where.shape[0] + 1, where.shape[1]), np.int64)
-    np.cumsum(where, axis=0, out=above[1:])
-    left = np.zeros((len(rows), where.shape[1] + 1), np.int64)
-    np.cumsum(above[rows + size] - above[rows], axis=1, out=left[:, 1:])
+    above = np.pad(where.cumsum(axis=0), ((1, 0), (0, 0)))
+    left = np.pad((above[rows + size] - above[rows]).cumsum(axis=1), ((0, 0), (1, 0)))
     return left[:, columns + size] - left[:, columns]
 
 
@@ -457,23 +460,7 @@ def _checked_split(
     return np.isin(tiles.scenes, sorted(held))
 
 
-def _check_fit(
-    tiles: LabelledTiles,
-    bands: tuple[str, ...],
-    legend: ClassLegend,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    brightness: float,
-) -> None:
-    if epochs < 1 or batch_size < 1:
-        raise ParameterError(
-            f"epochs and batch_size must be 1 or more, got {epochs} and {batch_size}."
-        )
-    if not learning_rate > 0:
-        raise ParameterError(f"learning_rate must be above 0, got {learning_rate}.")
-    if not 0 <= brightness < 1:
-        raise ParameterError(f"brightness must be 0 or more and below 1, got {brightness}.")
+def _check_tiles(tiles: LabelledTiles, bands: tuple[str, ...], legend: ClassLegend) -> None:
     if len(bands) != tiles.values.shape[-1]:
         raise ParameterError(
             f"bands must name the {tiles.values.shape[-1]} bands of the tiles, "

@@ -1,0 +1,102 @@
+"""The demonstration: a generated fjord, classified like a user's image by the shipped network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from csc_xr.errors import ParameterError
+from csc_xr.export import write_class_geotiff
+from csc_xr.files import check_output_folder
+from csc_xr.legend import GLACIER
+from csc_xr.networks.bundle import Network, open_network
+from csc_xr.record import StageTimer
+from csc_xr.runs import RunResult, prepare_jobs, run_job
+from csc_xr.scene import write_scene
+from csc_xr.synthetic import fjord
+from csc_xr.workflow import ClassifySettings
+
+BANDS = ("red", "green", "blue", "nir")
+SCALE = 8192.0
+TILE_SIZE = 50
+
+TRAINING_SEEDS = tuple(range(100, 110))
+"""Fjords that the shipped network was trained and validated on."""
+
+NETWORK = resources.files("csc_xr") / "data" / "fjord_tiles.keras"
+
+
+def open_demo_network() -> Network:
+    """Open the tile network that ships with the package.
+
+    Trained by ``examples/train_demo_network.py`` on generated fjords: good for the demonstration
+    and for tests, not for satellite images.
+
+    Returns
+    -------
+    Network
+        Tiles of 50 px, bands red, green, blue, nir, glacier legend.
+    """
+    with resources.as_file(NETWORK) as path:
+        return open_network(path)
+
+
+def run_demo(
+    out: str | Path,
+    *,
+    seed: int = 7,
+    shape: tuple[int, int] = (1200, 1600),
+    timer: StageTimer | None = None,
+    fit_progress: Callable[[int, int], None] | None = None,
+) -> RunResult:
+    """Generate a fjord, classify it with the shipped network and score both phases.
+
+    Writes the scene as ``fjord_<seed>.zarr`` and its exact classes as
+    ``SCLS_fjord_<seed>.tif``, then runs over these files as over a user's: what
+    :func:`csc_xr.runs.run_job` writes lies beside them.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder for scene and results; created when absent, and what an earlier run of this seed
+        left there is replaced.
+    seed : int
+        Which fjord; the network has seen none but those of ``TRAINING_SEEDS``.
+    shape : tuple of int
+        Rows and columns of the scene.
+    timer : StageTimer, optional
+        Takes the time of each stage.
+    fit_progress : callable, optional
+        Called with steps done and steps at most.
+
+    Returns
+    -------
+    RunResult
+        Paths, scores and the record.
+
+    Raises
+    ------
+    ParameterError
+        When the network was trained on the fjord of this seed.
+    OutputError
+        When the folder cannot be written to.
+    """
+    if seed in TRAINING_SEEDS:
+        raise ParameterError(
+            f"The demo classifies a fjord its network has not seen, got seed {seed}, one of the "
+            f"seeds it was trained on ({TRAINING_SEEDS[0]} to {TRAINING_SEEDS[-1]}). "
+            "Take another seed."
+        )
+    timer = timer or StageTimer()
+    folder = check_output_folder(out)
+    image = folder / f"fjord_{seed}.zarr"
+    with timer.stage("generate"):
+        truth = fjord(shape, seed=seed)
+        write_scene(truth["scene"], image, overwrite=True)
+        write_class_geotiff(truth["labels"], folder / f"SCLS_{image.stem}.tif", legend=GLACIER)
+    settings = ClassifySettings()
+    with timer.stage("open"):
+        network = open_demo_network()
+        (job,) = prepare_jobs([image], network, folder, settings=settings)
+    return run_job(job, network, folder, settings=settings, timer=timer, fit_progress=fit_progress)

@@ -11,7 +11,7 @@ CHECKS := lint types layers docstrings unit
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV)/.demo ## Classify a generated scene, from training to maps and scores
+demo: $(VENV)/.demo ## Classify a generated fjord: map, figure, scores
 	$(BIN)/csc-xr demo
 
 test: ## Run every check below, in this order, and print the time each takes

@@ -43,7 +43,7 @@ def main() -> None:
     shown_before = warnings.showwarning
     warnings.showwarning = _print_warning
     try:
-        app()
+        app(prog_name="csc-xr")
     except CscError as error:
         _print_error(error)
         sys.exit(BAD_INPUT)

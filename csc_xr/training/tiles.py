@@ -284,7 +284,8 @@ def fit_tile_network(
                 progress(epoch * batches.steps + step + 1, epochs * batches.steps)
         right = _classed_right(model, tiles, check, scale)
         accuracy = float(right.mean()) if len(check) else None
-        history.append(EpochScores(*(scores / batches.steps).tolist(), accuracy))
+        loss, learned = scores / batches.steps
+        history.append(EpochScores(float(loss), float(learned), accuracy))
         if target_accuracy is not None and accuracy is not None and accuracy >= target_accuracy:
             break
     report = TileFitReport(
@@ -379,6 +380,7 @@ def _window_counts(where: NDArray[np.bool_], starts: Starts, size: int) -> NDArr
     """Count the true pixels of each window as differences of running sums along each axis."""
     rows, columns = starts
     above = np.pad(where.cumsum(axis=0), ((1, 0), (0, 0)))
+    left: NDArray[np.int64]
     left = np.pad((above[rows + size] - above[rows]).cumsum(axis=1), ((0, 0), (1, 0)))
     return left[:, columns + size] - left[:, columns]
 

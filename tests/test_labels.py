@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rasters_for_tests import NORTH_UP, never, reading, write_raster
 
@@ -132,6 +132,7 @@ def test_codes_only_displayed_are_unlabelled(tmp_path: Path) -> None:
     chunk=st.integers(1, 70),
     pixel=st.sampled_from([(10.0, -10.0), (0.1, 0.3), (1 / 3, -7e-5)]),
 )
+@example((37, 1), (10, 1), (True, False), 16, (1 / 3, -7e-5))
 def test_resampling_takes_the_pixel_the_centre_falls_in(
     tmp_path: Path,
     size: tuple[int, int],

@@ -58,6 +58,16 @@ def test_mask_file_is_added_to_other_masks(tmp_path: Path) -> None:
         open_scene(image_path, mask=plain)
 
 
+def test_mask_file_is_added_to_alpha(tmp_path: Path) -> None:
+    pixels = some_pixels(4, 20, 30)
+    pixels[3] = some_pixels(2, 20, 30)[1] > 40
+    mask = (some_pixels(3, 20, 30)[2:] > 70).astype("uint8")
+    path = write_raster(tmp_path / "a.png", pixels, driver="PNG")
+    mask_path = write_raster(tmp_path / "m.png", mask, driver="PNG")
+    valid = valid_pixels(open_scene(path, mask=mask_path))
+    np.testing.assert_array_equal(valid, (pixels[3] == 1) & (mask[0] == 1))
+
+
 def test_mask_must_lie_on_the_grid(tmp_path: Path) -> None:
     place = {"driver": "GTiff", "transform": NORTH_UP, "crs": "EPSG:32633"}
     path = write_raster(tmp_path / "a.tif", some_pixels(1, 20, 30), **place)
@@ -100,6 +110,8 @@ def test_arrays_of_users_become_scenes() -> None:
     assert validate_scene(made.assign_coords(band=[4, 3, 8])).band.values[0] == "band_4"
     split = validate_scene(made.chunk({"band": 1, "x": 2}))
     assert split.chunks == ((3,), (6,), (2, 2, 2, 2))
+    unheld = validate_scene(made.assign_attrs(_FillValue=-9999))
+    assert "_FillValue" not in unheld.attrs
     mapped = image(x=np.arange(8) * 10.0 + 5, y=95 - np.arange(6) * 10.0)
     assert scene_transform(validate_scene(mapped)) == Affine(10, 0, 0, 0, -10, 100)
 

@@ -62,10 +62,22 @@ def measure(patch_sizes: list[int], seeds: list[int]) -> pd.DataFrame:
                 seconds = time.perf_counter() - start
                 scores = score_result(result, labels, network.card.legend)
                 before, after = (both_scores(scores[p]) for p in ("tile_class", "pixel_class"))
-                rows.append((image, patch_size, seed, *before, *after, timer.seconds["fit"], seconds))
+                rows.append(
+                    (image, patch_size, seed, *before, *after, timer.seconds["fit"], seconds)
+                )
                 print("  ".join(f"{value:.3f}" if isinstance(value, float) else str(value)
                                 for value in rows[-1]), flush=True)  # fmt: skip
-    columns = ["image", "k", "seed", "weighted_1", "mean_1", "weighted_2", "mean_2", "fit", "pixels"]
+    columns = [
+        "image",
+        "k",
+        "seed",
+        "weighted_1",
+        "mean_1",
+        "weighted_2",
+        "mean_2",
+        "fit",
+        "pixels",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -211,10 +211,10 @@ def classify_all(
         trees: Sequence[Codes | None] = (
             tree_classes(train, test) if baselines else [None] * len(test)
         )
-        network = trained.setdefault(side, None) or train_network(train, how)
-        trained[side] = network
+        if side not in trained:
+            trained[side] = train_network(train, how)
         for chip, by_trees in zip(test, trees, strict=True):
-            phases = both_phases(chip, network, settings)
+            phases = both_phases(chip, trained[side], settings)
             found[chip.name] = dict(zip(METHODS[2:], phases, strict=True))
             if by_trees is not None:
                 found[chip.name] |= {METHODS[0]: otsu_classes(chip), METHODS[1]: by_trees}
@@ -337,37 +337,36 @@ def draw(chips: Sequence[Chip], found: Mapping[str, Classes], path: Path) -> lis
 
 def page(sections: Mapping[str, str], shown: Sequence[str], facts: str, command: str) -> str:
     """Write the page of results."""
-    return "\n".join(
-        [
-            "# Bare ice and snow on Swiss glaciers",
-            "",
-            "Sentinel-2 chips (B02, B8A, B08, 10 m) with digitised ice and snow, from",
-            "lgeibel/snowicesen. Written by `benchmarks/glacier_snow.py`:",
-            "",
-            f"    {command}",
-            "",
-            facts,
-            "",
-            "A glacier and all its dates lie on one side of a division. The network that",
-            "classifies half B saw half A alone, and the other way round; pooled counts every",
-            "labelled pixel of the chips classified once. The baselines learn from the same halves:",
-            "Otsu's threshold (from the chip's own labelled area; ice at or below it), and boosted",
-            f"trees (scikit-learn's, {TREE_PIXELS} pixels) on the three bands, their mean and their",
-            f"standard deviation over {WINDOW} x {WINDOW} pixels.",
-            "",
-            "The files name 65535 as nodata, but hold none: outside the glacier every band is 0. They",
-            "are opened with `nodata=0`. For every chip and both phases the run checked that transform,",
-            "CRS, x and y equal the chip's to the bit, that exactly the pixels outside the glacier are 0,",
-            "and that both still hold for the GeoTIFF of the result as rasterio reads it.",
-            "",
-            *(f"## {title}\n\n{text}" for title, text in sections.items()),
-            f"![Chips](images/glacier_snow.png)\n\nFrom the top: {', '.join(shown)}, at the 90th, 50th",
-            "and 5th percentile of phase two's accuracy; image as B08, B8A, B02; ice blue, snow",
-            "pale. Labels are snow lines drawn as polygons, so rock, shadow and cloud inside a glacier are",
-            "labelled too, and no method can be right there but by chance.",
-            "",
-        ]
-    )
+    results = "\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    return f"""# Bare ice and snow on Swiss glaciers
+
+Sentinel-2 chips (B02, B8A, B08, 10 m) with digitised ice and snow, from lgeibel/snowicesen.
+Written by `benchmarks/glacier_snow.py`:
+
+    {command}
+
+{facts}
+
+A glacier and all its dates lie on one side of a division. The network that classifies half B saw
+half A alone, and the other way round; "pooled" counts every labelled pixel of all chips
+classified. The baselines take the same division: Otsu's threshold, chip by chip, over
+the labelled area (ice at or below it); and scikit-learn's boosted trees, fitted to {TREE_PIXELS}
+pixels of the other half, on the three bands, their mean and their standard deviation over
+{WINDOW} x {WINDOW} pixels.
+
+The files name 65535 as nodata, but no pixel has it: outside the glacier every band is 0. They
+are opened with `nodata=0`. For every chip and both phases the run checked that transform, CRS, x
+and y equal the chip's to the bit, that the pixels outside the glacier and no others are 0, and
+that both hold for the GeoTIFF of the result as rasterio reads it.
+
+{results}
+![Chips](images/glacier_snow.png)
+
+From the top: {", ".join(shown)}, at the 90th, 50th and 5th percentile of phase two's accuracy.
+Image as B08, B8A, B02; ice blue, snow pale. The labels are polygons and tell ice and snow
+alone: rock, shadow and cloud inside a glacier count as one of them, and no method is right there
+but by chance.
+"""
 
 
 def arguments() -> argparse.Namespace:
@@ -400,8 +399,8 @@ def main() -> None:
     glaciers = {chip.glacier for chip in chips}
     pixels = sum(int((chip.labels.values > 0).sum()) for chip in chips[tested])
     facts = (
-        f"{len(chips)} chips of {len(glaciers)} glaciers; {len(chips[tested])} chips, {pixels} labelled "
-        f"pixels, classified. Phase one: compact network, {how}. Phase two: patch size "
+        f"{len(chips)} chips of {len(glaciers)} glaciers; {len(chips[tested])} chips with {pixels} "
+        f"labelled pixels classified. Phase one: compact network, {how}. Phase two: patch size "
         f"{settings.patch_size}, mode filter of radius {settings.mode_radius} px, else defaults."
     )
     sections: dict[str, str] = {}

@@ -93,10 +93,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
+    networks = [(size, "relu") for size in SIDE] + [(7, "linear"), (15, "linear")]
     rows = [tile_row(arguments.repeats)]
-    for patch_size in SIDE:
-        rows.append(pixel_row(patch_size, "relu", arguments.repeats))
-    rows += [pixel_row(size, "linear", arguments.repeats) for size in (7, 15)]
+    rows += [pixel_row(size, activation, arguments.repeats) for size, activation in networks]
     header = ["what", "multiply-adds", "time", "share of the rate (median)", "best"]
     table = markdown_table(header, rows)
     print(f"{THREADS} threads\n\n{table}")

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,7 +42,7 @@ def main() -> None:
     """Run the command line; errors csc_xr raises on purpose are one message and exit code 2."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", CscWarning)
-        warnings.showwarning = _print_warning
+        warnings.showwarning = _print_warning  # type: ignore[assignment]  # called by position
         try:
             app(prog_name="csc-xr")
         except CscError as error:
@@ -66,14 +66,7 @@ def _print_error(error: CscError) -> None:
     typer.secho(f"csc-xr: {error}", fg="red", err=True)
 
 
-def _print_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,  # noqa: ARG001  # the caller is warnings
-    lineno: int,  # noqa: ARG001
-    file: TextIO | None = None,  # noqa: ARG001
-    line: str | None = None,  # noqa: ARG001
-) -> None:
+def _print_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     if issubclass(category, CscWarning):
         typer.secho(f"csc-xr: note: {message}", fg="yellow", err=True)
 
@@ -87,6 +80,7 @@ def _quiet_start() -> Iterator[None]:
     if _LOG_LEVEL in os.environ:
         yield
         return
+    os.environ[_LOG_LEVEL] = "2"
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -261,11 +255,16 @@ def demo(
 ) -> None:
     """Classify a generated fjord with the network that ships with the package."""
     with _quiet_start():
-        from csc_xr.demo import run_demo
+        from csc_xr.demo import open_demo_network, run_demo
         from csc_xr.progress import stage_progress
 
-    with stage_progress("demo fjord") as (timer, fit_progress):
-        result = run_demo(out, seed=seed, timer=timer, fit_progress=fit_progress)
+        open_demo_network()  # TensorFlow looks for devices when the first network is made
+
+    rows, columns = 1200, 1600
+    with stage_progress(f"demo fjord {seed}", pixels=rows * columns) as (timer, fit_progress):
+        result = run_demo(
+            out, seed=seed, shape=(rows, columns), timer=timer, fit_progress=fit_progress
+        )
     _print_result(result)
 
 

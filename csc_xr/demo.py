@@ -47,6 +47,7 @@ def run_demo(
     *,
     seed: int = 7,
     shape: tuple[int, int] = (1200, 1600),
+    patch_size: int = 15,
     timer: StageTimer | None = None,
     fit_progress: Callable[[int, int], None] | None = None,
 ) -> RunResult:
@@ -65,6 +66,9 @@ def run_demo(
         Which fjord; the network has seen none but those of ``TRAINING_SEEDS``.
     shape : tuple of int
         Rows and columns of the scene.
+    patch_size : int
+        Side of the patch phase two sees, odd, 1 to 15 pixels. In small patches open water and
+        the water between icebergs look alike.
     timer : StageTimer, optional
         Takes the time of each stage.
     fit_progress : callable, optional
@@ -95,7 +99,7 @@ def run_demo(
         truth = fjord(shape, seed=seed)
         write_scene(truth["scene"], image, overwrite=True)
         write_class_geotiff(truth["labels"], folder / f"SCLS_{image.stem}.tif", legend=GLACIER)
-    settings = ClassifySettings()
+    settings = ClassifySettings(patch_size=patch_size)
     with timer.stage("open"):
         network = open_demo_network()
         (job,) = prepare_jobs([image], network, folder, settings=settings)

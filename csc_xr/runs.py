@@ -406,10 +406,10 @@ def _prepare(
     with _heard_warnings() as heard:
         scene = open_scene(path, **scene_options)
         scene = check_job(scene, network, settings=settings, classifier=classifier)
+        _check_any_valid(scene)
         digitised = None
         if label_path is not None:
             digitised = open_labels(label_path, like=scene, legend=network.card.legend)
-        _check_any_valid(scene)
     return Job(path.stem, path, scene, digitised, label_path, scene_options, tuple(heard))
 
 

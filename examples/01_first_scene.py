@@ -1,6 +1,6 @@
 """Classify a generated fjord with the network that ships with csc_xr, step by step.
 
-    python examples/01_first_scene.py [--size 600 800]
+python examples/01_first_scene.py [--size 600 800]
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from csc_xr.synthetic import fjord
 def main() -> None:
     """Generate, classify, score."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, nargs=2, default=(600, 800), metavar=("ROWS", "COLUMNS"))
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(600, 800), metavar=("ROWS", "COLUMNS")
+    )
     parser.add_argument("--steps", type=int, default=300, help="optimiser steps of the fit")
     arguments = parser.parse_args()
 

@@ -18,6 +18,9 @@ from csc_xr.synthetic import fjord
 from csc_xr.training.tiles import extract_tiles, fit_tile_network
 
 SHAPE = (900, 1200)
+PURITY = (
+    0.7  # with the published 0.95, tiles of two classes are classed worse: 80 % right, not 89 %
+)
 VALIDATION_SCENES = (4, 9)
 
 
@@ -30,7 +33,8 @@ def main(target: Path) -> None:
         bands=BANDS,
         tile_size=TILE_SIZE,
         stride=25,
-        per_class=500,
+        purity=PURITY,
+        per_class=600,
     )
     network, report = fit_tile_network(
         tiles,
@@ -38,7 +42,7 @@ def main(target: Path) -> None:
         scale=SCALE,
         legend=GLACIER,
         epochs=12,
-        brightness=0.1,
+        brightness=0.15,
         validation_scenes=VALIDATION_SCENES,
         progress=print_progress,
     )
@@ -53,6 +57,7 @@ def main(target: Path) -> None:
         "data": f"csc_xr.synthetic.fjord, {SHAPE[0]} x {SHAPE[1]} px",
         "seeds": list(TRAINING_SEEDS),
         "validation_seeds": [TRAINING_SEEDS[scene] for scene in VALIDATION_SCENES],
+        "purity": PURITY,
     }
     card = dataclasses.replace(network.card, provenance={**origin, **network.card.provenance})
     save_network(Network(card, network.model), target)

@@ -1,3 +1,5 @@
+"""Confusion matrices and reports per class."""
+
 from __future__ import annotations
 
 import tracemalloc

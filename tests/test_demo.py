@@ -19,6 +19,8 @@ from csc_xr.scene import find_images
 from csc_xr.synthetic import fjord
 
 SHAPE = (300, 400)
+FLOOR = 0.7
+"""Weighted F1 of phase two; always answering with the commonest class gives under 0.1."""
 
 
 def weighted_f1(result: RunResult, phase: str) -> float:
@@ -40,7 +42,7 @@ def test_the_shipped_network_is_what_the_demo_needs() -> None:
 def test_the_demo_fjord_is_none_the_network_has_seen(tmp_path: Path) -> None:
     default = inspect.signature(run_demo).parameters["seed"].default
     assert default not in TRAINING_SEEDS
-    with pytest.raises(ParameterError, match="has not seen, got seed 104, .* 100 to 109"):
+    with pytest.raises(ParameterError, match=r"not seen, got seed 104, .*\(100 to 109\)"):
         run_demo(tmp_path / "out", seed=104)
     assert not (tmp_path / "out").exists()
 
@@ -49,7 +51,11 @@ def test_the_demo_fjord_is_none_the_network_has_seen(tmp_path: Path) -> None:
 def test_a_small_demo(tmp_path: Path) -> None:
     timer, steps = StageTimer(), []
     result = run_demo(
-        tmp_path, shape=SHAPE, timer=timer, fit_progress=lambda done, _: steps.append(done)
+        tmp_path,
+        shape=SHAPE,
+        patch_size=3,
+        timer=timer,
+        fit_progress=lambda done, _: steps.append(done),
     )
     assert all(path.exists() for path in result.outputs.values())
     image = tmp_path / "fjord_7.zarr"
@@ -62,8 +68,8 @@ def test_a_small_demo(tmp_path: Path) -> None:
     classes = open_result(result.outputs["result"])["pixel_class"]
     np.testing.assert_array_equal(classes["x"], truth["x"])
     np.testing.assert_array_equal(classes["y"], truth["y"])
-    shares = np.bincount(truth["labels"].values.ravel(), minlength=8)[1:] / np.prod(SHAPE)
+    assert set(np.unique(classes)) == set(range(1, 8))
     right = float((classes.values == truth["labels"].values).mean())
-    assert right > FLOOR
-    assert right > 2 * shares.max()
+    commonest = np.bincount(truth["labels"].values.ravel()).max() / np.prod(SHAPE)
+    assert right > max(FLOOR, 2 * commonest)
     assert weighted_f1(result, "pixel_class") > max(FLOOR, weighted_f1(result, "tile_class"))

@@ -1,3 +1,5 @@
+"""The four-part figure."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -170,7 +170,7 @@ def transforms(draw: st.DrawFn) -> Affine:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     transform=transforms(),

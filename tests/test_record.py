@@ -1,3 +1,5 @@
+"""Run records."""
+
 from __future__ import annotations
 
 import hashlib

@@ -16,7 +16,7 @@ import xarray as xr
 from affine import Affine
 from networks_for_tests import LEGEND, brightness_network
 from rasters_for_tests import NORTH_UP, some_pixels
-from runs_for_tests import SHAPE, STRIPES, write_image, write_labels
+from runs_for_tests import SHAPE, STRIPES, striped_pixels, write_image, write_labels
 from sklearn.ensemble import RandomForestClassifier
 
 from csc_xr.errors import (
@@ -31,7 +31,7 @@ from csc_xr.export import open_classes, open_result
 from csc_xr.inference import classify_pixels, mode_filter
 from csc_xr.networks.bundle import open_network
 from csc_xr.progress import stage_progress
-from csc_xr.record import StageTimer, report_pixels
+from csc_xr.record import StageTimer, report_pixels, watching_pixels
 from csc_xr.runs import Job, RunResult, list_images, prepare_jobs, run_job, score_result
 from csc_xr.scene import open_scene
 from csc_xr.training.fitting import FitSettings
@@ -59,7 +59,9 @@ def forest_run(job: Job, out: Path, **options: Any) -> RunResult:
 def twice(tmp_path_factory: pytest.TempPathFactory) -> list[RunResult]:
     """Run twice with one seed, once in one chunk and once in many."""
     folder = tmp_path_factory.mktemp("twice")
-    image = write_image(folder / "scene.tif")
+    pixels = striped_pixels()
+    pixels[:, np.random.default_rng(3).random(SHAPE) < 0.03] = 255  # speckle to filter
+    image = write_image(folder / "scene.tif", pixels)
     write_labels(folder / "SCLS_scene.tif")
     results = []
     for name, options in (("one", {}), ("other", {"chunks": 17})):
@@ -75,7 +77,7 @@ def test_two_runs_give_the_same_pixels_and_fingerprints(twice: list[RunResult]) 
         assert one[name].values.tobytes() == other[name].values.tobytes()
     assert twice[0].record.networks == twice[1].record.networks
     assert twice[0].record.inputs == twice[1].record.inputs
-    assert (one["pixel_class"].values == STRIPES).mean() > 0.97
+    assert (one["pixel_class"].values == STRIPES).mean() > 0.95
 
 
 def test_another_seed_gives_another_network(twice: list[RunResult], tmp_path: Path) -> None:
@@ -136,7 +138,10 @@ def test_record_stands_only_beside_its_own_outputs(
 
 def test_any_classifier_takes_the_place_of_the_network(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ended = forest_run(job_of(write_image(tmp_path / "scene.tif"), out, FOREST), out)
+    counts: list[int] = []
+    with watching_pixels(counts.append):
+        ended = forest_run(job_of(write_image(tmp_path / "scene.tif"), out, FOREST), out)
+    assert sum(counts) == 2 * SHAPE[0] * SHAPE[1]  # each phase once over the scene
     assert "network" not in ended.outputs
     assert list(ended.record.networks) == ["tiles"]
     assert "RandomForestClassifier" in ended.record.parameters["classifier"]

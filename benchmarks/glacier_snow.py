@@ -274,14 +274,10 @@ def ablation_table(
     variants: dict[str, tuple[PhaseOne, ClassifySettings]] = {
         "as above": (how, base),
         "patch size 3": (how, replace(base, patch_size=3)),
-        "patch size 9": (how, replace(base, patch_size=9)),
         "min_probability 0.8": (how, replace(base, min_probability=0.8)),
-        "despeckle 1": (how, replace(base, despeckle=1)),
         "frequency_power 0.6": (how, replace(base, fit=FitSettings(frequency_power=0.6))),
-        "mode_radius 0": (how, replace(base, mode_radius=0)),
-        "mode_radius 8": (how, replace(base, mode_radius=8)),
+        "mode_radius 12": (how, replace(base, mode_radius=12)),
         "tiles of 32 px": (replace(how, tile_size=32), base),
-        "no brightness": (replace(how, brightness=0.0), base),
     }
     rows = []
     for name, (trained, settings) in variants.items():

@@ -146,7 +146,10 @@ def classify(
     ] = "network",
     activation: Annotated[str, typer.Option(help="Of the convolutions: relu or linear.")] = "relu",
     samples_per_class: Annotated[int, typer.Option(help="Samples of each class.")] = 5000,
-    steps: Annotated[int, typer.Option(help="Optimiser steps of the fit.")] = 300,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Optimiser steps of the fit (default: 100 a class, 300 at least)."),
+    ] = None,
     min_probability: Annotated[
         float, typer.Option(help="Tiles less certain than this teach nothing.")
     ] = 0.0,

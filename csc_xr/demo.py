@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
 from csc_xr.errors import ParameterError
@@ -24,7 +23,8 @@ TILE_SIZE = 50
 TRAINING_SEEDS = tuple(range(100, 110))
 """Fjords that the shipped network was trained and validated on."""
 
-NETWORK = resources.files("csc_xr") / "data" / "fjord_tiles.keras"
+NETWORK = Path(__file__).with_name("data") / "fjord_tiles.keras"
+"""The tile network that ships with the package."""
 
 
 def open_demo_network() -> Network:
@@ -38,8 +38,7 @@ def open_demo_network() -> Network:
     Network
         Tiles of 50 px, bands red, green, blue, nir, glacier legend.
     """
-    with resources.as_file(NETWORK) as path:
-        return open_network(path)
+    return open_network(NETWORK)
 
 
 def run_demo(
@@ -47,7 +46,7 @@ def run_demo(
     *,
     seed: int = 7,
     shape: tuple[int, int] = (1200, 1600),
-    patch_size: int = 15,
+    patch_size: int = 7,
     timer: StageTimer | None = None,
     fit_progress: Callable[[int, int], None] | None = None,
 ) -> RunResult:
@@ -103,4 +102,7 @@ def run_demo(
     with timer.stage("open"):
         network = open_demo_network()
         (job,) = prepare_jobs([image], network, folder, settings=settings)
-    return run_job(job, network, folder, settings=settings, timer=timer, fit_progress=fit_progress)
+    return run_job(
+        job, network, folder,
+        settings=settings, network_path=NETWORK, timer=timer, fit_progress=fit_progress,
+    )  # fmt: skip

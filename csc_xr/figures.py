@@ -152,7 +152,8 @@ def _stretched(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     low, high = np.percentile(valid, (2, 98))
     if high <= low:
         return np.where(np.isfinite(band), np.float32(0.5), band)
-    stretched: npt.NDArray[np.float32] = np.clip((band - low) / (high - low), 0, 1)
+    # The gamma keeps dark water from going black beside snow.
+    stretched: npt.NDArray[np.float32] = np.clip((band - low) / (high - low), 0, 1) ** 0.7
     return stretched
 
 

@@ -85,6 +85,11 @@ def test_early_stopping_cannot_end_a_fit_before_it_has_begun() -> None:
     assert report.validation_accuracy > 0.9
 
 
+def test_steps_follow_the_number_of_classes() -> None:
+    assert [FitSettings().steps_for(n) for n in (1, 3, 7)] == [300, 300, 700]
+    assert FitSettings(steps=20).steps_for(7) == 20
+
+
 def test_patience_returns_the_best_weights() -> None:
     samples = bright_samples(3)
     network, report = fit(samples, settings=FitSettings(steps=300, batch_size=64, patience=50))

@@ -171,7 +171,9 @@ def _add_sea(
         np.maximum(bright, cover, out=bright)
     grain = look_up(texture.grain, window.y, window.x)
     brash = np.clip(0.6 + 0.5 * grain + 0.3 * drift, 0.1, 0.85)
-    brash *= packed + (0.12 + 0.25 * drift) * thinning * (1 - packed)
+    # Fragments too small to see brighten all water among icebergs.
+    among_bergs = soft_step(bergs_end - ground.zone, 0.1)
+    brash *= packed + (0.14 * among_bergs + (0.12 + 0.25 * drift) * thinning) * (1 - packed)
     brash = np.clip(brash, 0, 0.85)
     open_water = (1 - ice) * (1 - brash) * weight
     silt = np.clip(0.25 + 0.9 * drift + 0.25 * thinning - 0.4 * ground.zone, 0.02, 0.6)

@@ -34,8 +34,9 @@ class FitSettings:
         Of the convolutions; the published networks are linear.
     batch_size : int
         Samples in a step.
-    steps : int
-        Most optimiser steps; the learning rate falls along half a cosine over them.
+    steps : int, optional
+        Most optimiser steps; the learning rate falls along half a cosine over them. Left out,
+        100 for each class found, 300 at least.
     learning_rate : float
         Of the first step.
     class_weights : {"none", "balanced"}
@@ -55,7 +56,7 @@ class FitSettings:
     samples_per_class: int = 5000
     activation: Literal["relu", "linear"] = "relu"
     batch_size: int = 256
-    steps: int = 300
+    steps: int | None = None
     learning_rate: float = 1e-3
     class_weights: Literal["none", "balanced"] = "balanced"
     frequency_power: float = 0.15
@@ -64,8 +65,9 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         for name in ("samples_per_class", "batch_size", "steps"):
-            if getattr(self, name) < 1:
-                raise ParameterError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ParameterError(f"{name} must be 1 or more, got {value}.")
         if self.patience < 0:
             raise ParameterError(f"patience must be 0 or more steps, got {self.patience}.")
         if not 0 <= self.frequency_power <= 1:
@@ -82,6 +84,22 @@ class FitSettings:
                 raise ParameterError(
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}."
                 )
+
+
+    def steps_for(self, n_classes: int) -> int:
+        """Give the most steps of a fit.
+
+        Parameters
+        ----------
+        n_classes : int
+            Classes that have samples.
+
+        Returns
+        -------
+        int
+            ``steps``, or what takes its place when it is left out.
+        """
+        return self.steps or max(300, 100 * n_classes)
 
 
 @dataclass(frozen=True)
@@ -150,6 +168,7 @@ def fit_patch_network(
         How it went.
     """
     settings = settings or FitSettings()
+    steps = settings.steps_for(len(samples.counts()))
     patch_size = samples.patches.shape[1]
     model = build_patch_network(
         patch_size=patch_size,
@@ -161,15 +180,13 @@ def fit_patch_network(
     )
     model.compile(
         optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(
-                settings.learning_rate, settings.steps, alpha=0.01
-            ),
+            keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps, alpha=0.01),
             amsgrad=True,
         ),
         loss="sparse_categorical_crossentropy",
         weighted_metrics=[],
     )
-    report = _run_steps(model, samples, scale, seed, settings, progress)
+    report = _run_steps(model, samples, scale, seed, settings, steps, progress)
     _shift_by_frequency(model, class_shares, settings.frequency_power)
     card = NetworkCard(
         kind="patch",
@@ -271,6 +288,7 @@ def _run_steps(
     scale: float,
     seed: int,
     settings: FitSettings,
+    steps: int,
     progress: Progress | None,
 ) -> FitReport:
     """Take optimiser steps; patience counts steps, so that few samples cannot end a fit early."""
@@ -279,8 +297,8 @@ def _run_steps(
     kept_out = max(1, int(len(order) * settings.validation_share)) if len(order) > 1 else 0
     check, learn = order[:kept_out], order[kept_out:]
     weights = _sample_weights(samples.codes, settings.class_weights)
-    check_every = max(1, settings.steps // 12)
-    earliest = settings.steps // 4
+    check_every = max(1, steps // 12)
+    earliest = steps // 4
     best, best_step, best_weights = -np.inf, 0, None
     history: list[tuple[int, float]] = []
     step = 0
@@ -289,7 +307,7 @@ def _run_steps(
         model.train_on_batch(batch, samples.codes[chosen], sample_weight=weights[chosen])
         step += 1
         if progress:
-            progress(step, settings.steps)
+            progress(step, steps)
         if settings.patience and kept_out and step % check_every == 0:
             accuracy = _accuracy(model, samples, check, scale)
             history.append((step, accuracy))
@@ -297,7 +315,7 @@ def _run_steps(
                 best, best_step, best_weights = accuracy, step, model.get_weights()
             if step >= earliest and step - best_step >= settings.patience:
                 break
-        if step == settings.steps:
+        if step == steps:
             break
     if best_weights is not None:
         model.set_weights(best_weights)

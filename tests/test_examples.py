@@ -1,0 +1,64 @@
+"""The examples run, at small size, and the README says what is so."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import csc_xr
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def run_example(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_first_scene() -> None:
+    printed = run_example("01_first_scene.py", "--size", "250", "300", "--steps", "150")
+    assert "50 px tiles of red, green, blue, nir" in printed
+    assert "confidence" in printed
+    scores = re.findall(r"Weighted_avg\s+(?:[\d.]+\s+){2}([\d.]+)", printed)
+    assert len(scores) == 2
+    assert all(float(score) > 0.5 for score in scores)
+
+
+def test_readme_names_what_there_is() -> None:
+    for name in re.findall(r"csc_xr\.(\w+)\(", README):
+        assert name in csc_xr.__all__, name
+    for command in re.findall(r"`?make (\w+)", README):
+        assert f"\n{command}:" in (ROOT / "Makefile").read_text(), command
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")  # rioxarray
+def test_readme_python_runs(tmp_path: Path) -> None:
+    """The snippet of the README, on a generated fjord in place of the user's files."""
+    from csc_xr.demo import NETWORK
+    from csc_xr.synthetic import fjord
+
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    fjord((120, 160), seed=7)["scene"].rio.to_raster(tmp_path / "fjord.tif")
+    code = block.replace('"helheim.h5"', repr(str(NETWORK)))
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102  (our own README)
+    finally:
+        os.chdir(here)
+    result = csc_xr.open_result(tmp_path / "fjord_classified.zarr")
+    assert set(result.data_vars) == {"tile_class", "pixel_class", "confidence"}
+    assert (result["pixel_class"].values > 0).all()

@@ -17,7 +17,7 @@ import numpy as np
 
 from csc_xr.windows import tile_chunks, tile_count, working_chunks
 
-CHUNK = 1024
+CHUNK = 512
 """Longest side in pixels of the chunks to work on. The store may have others."""
 
 

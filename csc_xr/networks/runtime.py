@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from csc_xr.networks.convolution import ConvolutionalForm
+from csc_xr.networks.convolution import ConvolutionalForm, Stage
 
 Floats = NDArray[np.float32]
 
@@ -25,6 +25,9 @@ BLOCK_SIDE = 160
 
 Larger blocks gain nothing, smaller ones lose to call overhead; the widest activation of a block
 (512 channels) takes 52 MB."""
+
+SLICE = 1024
+"""Pixels that go through the 1 x 1 stages at once: 512 channels of them stay in the cache."""
 
 BATCH_PIXELS = 2**17
 """Pixels of a batch of tiles: 52 tiles of 50 x 50."""
@@ -98,23 +101,47 @@ def _once(key: str, build: Callable[[], Callable[[Floats], Floats]]) -> Callable
 
 
 def _compile_form(form: ConvolutionalForm) -> Callable[[Floats], Floats]:
-    constants = [(tf.constant(s.kernel), tf.constant(s.bias), s.activation) for s in form.stages]
-    side = form.patch_size
+    wide, pointwise = _split(form.stages)
+    n_between = wide[-1].kernel.shape[3] if wide else form.n_bands
+    apply_wide, apply_pointwise = _chain(wide), _chain(pointwise)
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, form.n_bands), tf.float32)])  # type: ignore[untyped-decorator]
     def slide(area: Any) -> Any:
+        area = apply_wide(area)
+        rows, columns = tf.shape(area)[1], tf.shape(area)[2]
+        pixels = tf.reshape(area, (-1, n_between))
+        rest = -rows * columns % SLICE
+        slices = tf.reshape(tf.pad(pixels, ((0, rest), (0, 0))), (-1, 1, 1, SLICE, n_between))
+        found = tf.map_fn(apply_pointwise, slices, parallel_iterations=1)
+        found = tf.reshape(found, (-1, form.n_outputs))[: rows * columns]
+        return tf.reshape(found, (rows, columns, form.n_outputs))
+
+    side = form.patch_size
+    slide(tf.zeros((1, side, side, form.n_bands)))  # trace here, under the lock
+
+    def run(area: Floats) -> Floats:
+        return slide(tf.convert_to_tensor(area[None])).numpy()  # type: ignore[no-any-return]
+
+    return run
+
+
+def _split(stages: tuple[Stage, ...]) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
+    """Split off the 1 x 1 stages at the end: all that the wide activations are made for."""
+    last = max((i for i, s in enumerate(stages) if s.kernel.shape[0] > 1), default=-1)
+    return stages[: last + 1], stages[last + 1 :]
+
+
+def _chain(stages: tuple[Stage, ...]) -> Callable[[Any], Any]:
+    constants = [(tf.constant(s.kernel), tf.constant(s.bias), s.activation) for s in stages]
+
+    def apply(area: Any) -> Any:
         for kernel, bias, activation in constants:
             area = tf.nn.bias_add(tf.nn.conv2d(area, kernel, 1, "VALID"), bias)
             if activation != "linear":
                 area = getattr(tf.nn, activation)(area)
         return area
 
-    slide(tf.zeros((1, side, side, form.n_bands)))  # trace here, under the lock
-
-    def run(area: Floats) -> Floats:
-        return slide(tf.convert_to_tensor(area[None])).numpy()[0]  # type: ignore[no-any-return]
-
-    return run
+    return apply
 
 
 def _compile_model(model: Any) -> Callable[[Floats], Floats]:

@@ -85,7 +85,6 @@ class FitSettings:
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}."
                 )
 
-
     def steps_for(self, n_classes: int) -> int:
         """Give the most steps of a fit.
 

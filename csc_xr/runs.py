@@ -407,6 +407,7 @@ def _prepare(
         scene = open_scene(path, **scene_options)
         scene = check_job(scene, network, settings=settings, classifier=classifier)
         _check_any_valid(scene)
+        _note_wrong_nodata(scene)
         digitised = None
         if label_path is not None:
             digitised = open_labels(label_path, like=scene, legend=network.card.legend)
@@ -423,6 +424,23 @@ def _check_any_valid(scene: xr.DataArray) -> None:
         "A scene must have pixels with data, but all are nodata or masked. "
         "Check its nodata value and mask."
     )
+
+
+def _note_wrong_nodata(scene: xr.DataArray) -> None:
+    """Say so when a file names a nodata value it does not hold, yet has much of 0; first chunk."""
+    nodata = scene.attrs.get("_FillValue")
+    if nodata is None or nodata == 0:
+        return
+    block = scene.data.blocks[0, 0, 0].compute()
+    empty = float((block == 0).all(axis=0).mean())
+    if empty >= 0.05 and not (block == nodata).any():
+        warnings.warn(
+            f"{scene.attrs.get('source', scene.name)} names {nodata} as nodata but does not seem "
+            f"to hold it, while {empty:.0%} of its first pixels are 0 in every band. If these have "
+            "no data, pass nodata=0 (--nodata 0).",
+            CscWarning,
+            stacklevel=2,
+        )
 
 
 def _needed_bytes(job: Job, network: Network, settings: ClassifySettings) -> int:

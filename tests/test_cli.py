@@ -223,6 +223,21 @@ def test_a_single_class_is_no_error(runs: Runs, tmp_path: Path) -> None:
         assert (file.read(1) == 3).all()
 
 
+def test_nodata_value_that_does_not_occur_is_noted(runs: Runs, tmp_path: Path) -> None:
+    """As in many chips cut from Sentinel-2: 65535 is declared, 0 is meant."""
+    pixels = striped_pixels().astype("uint16")
+    pixels[:, :, :16] = 0
+    image = write_image(tmp_path / "chip.tif", pixels, nodata=65535)
+    words = ("--model", runs.model, "--out", tmp_path / "out", *QUICKEST)
+    told = "names 65535.* as nodata but does not seem to hold it"
+    assert re.search(told, run_cli("classify", image, *words).err)
+    ended = run_cli("classify", image, "--nodata", "0", *words)
+    assert not re.search(told, ended.err)
+    with rasterio.open(tmp_path / "out" / "chip_classified.tif") as file:
+        classes = file.read(1)
+    np.testing.assert_array_equal(classes == 0, (pixels == 0).all(axis=0))
+
+
 def test_a_class_of_a_handful_of_tiles_is_no_error(runs: Runs, tmp_path: Path) -> None:
     pixels = striped_pixels()
     pixels[:, :, :64] = np.random.default_rng(2).normal(30, 5, (3, SHAPE[0], 64))

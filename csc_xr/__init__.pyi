@@ -9,6 +9,7 @@ from .export import (
 from .figures import four_part_figure
 from .grid import same_grid, scene_transform
 from .inference import classify_pixels, expand_tiles, mode_filter, predict_tiles
+from .inputs import list_images
 from .labels import find_labels, open_labels
 from .legend import GLACIER, RIVER, ClassLegend, LegendClass, open_legend
 from .networks.builders import build_patch_network, build_tile_network
@@ -44,6 +45,7 @@ __all__ = [
     "fit_patch_network",
     "fit_pixel_classifier",
     "four_part_figure",
+    "list_images",
     "mode_filter",
     "open_labels",
     "open_legend",

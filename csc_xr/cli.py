@@ -166,9 +166,10 @@ def classify(
 ) -> None:
     """Classify images by both phases: Zarr, GeoTIFF or PNG, scores, figure and run record."""
     with _quiet_start():
+        from csc_xr.inputs import list_images
         from csc_xr.networks.bundle import open_network
         from csc_xr.progress import stage_progress
-        from csc_xr.runs import list_images, prepare_jobs, run_job
+        from csc_xr.runs import prepare_jobs, run_job
         from csc_xr.training.fitting import FitSettings
         from csc_xr.workflow import ClassifySettings
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -33,11 +32,12 @@ from csc_xr.export import (
 from csc_xr.figures import four_part_figure
 from csc_xr.files import check_output_folder, write_json
 from csc_xr.grid import is_georeferenced
+from csc_xr.inputs import RECORD_END, check_any_valid, note_wrong_nodata
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.legend import ClassLegend
 from csc_xr.networks.bundle import Network, save_network
 from csc_xr.record import RunRecord, StageTimer, start_record
-from csc_xr.scene import IMAGE_SUFFIXES, find_images, open_scene, valid_pixels
+from csc_xr.scene import open_scene
 from csc_xr.workflow import (
     OUTPUTS,
     ClassifySettings,
@@ -48,9 +48,6 @@ from csc_xr.workflow import (
 )
 
 Progress = Callable[[int, int], None]
-
-_RECORD_END = "_run.json"
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zmetadata")
 
 
 @dataclass(frozen=True)
@@ -104,42 +101,6 @@ class RunResult:
     outputs: dict[str, Path]
     scores: dict[str, pd.DataFrame]
     record: RunRecord
-
-
-def list_images(given: Sequence[str | Path]) -> list[Path]:
-    """Spread folders into the images they hold.
-
-    Parameters
-    ----------
-    given : sequence of str or Path
-        Images, Zarr stores and folders. Of a folder its images are taken, without label
-        rasters, the folders in it, and what an earlier run wrote there.
-
-    Returns
-    -------
-    list of Path
-        Each once, in the order given; those of a folder by name.
-
-    Raises
-    ------
-    SceneError
-        When a folder has no image.
-    """
-    paths: list[Path] = []
-    for path in map(Path, given):
-        is_store = path.suffix == ".zarr" or any((path / mark).exists() for mark in _ZARR_MARKS)
-        if not path.is_dir() or is_store:
-            paths.append(path)
-            continue
-        written = _written_before(path)
-        found = [image for image in find_images(path) if image.stem not in written]
-        if not found:
-            raise SceneError(
-                f"The folder {path} must hold images ({', '.join(IMAGE_SUFFIXES)}), got none. "
-                "Check the path; label rasters and folders inside it are not looked at."
-            )
-        paths.extend(found)
-    return list(dict.fromkeys(paths))
 
 
 def prepare_jobs(
@@ -288,7 +249,7 @@ def run_job(
             record = replace(record, networks={**record.networks, "patches": learned.fingerprint})
         result = apply_learned(job.scene, tiles, learned, settings=settings)
         # From here on outputs are replaced: the record of an earlier run would no longer be true.
-        (folder / f"{job.name}{_RECORD_END}").unlink(missing_ok=True)
+        (folder / f"{job.name}{RECORD_END}").unlink(missing_ok=True)
         outputs["result"] = folder / f"{job.name}_classified.zarr"
         with timer.stage("pixels"):
             described = result.assign_attrs(_essentials(record))
@@ -313,7 +274,7 @@ def run_job(
                 job.scene, job.labels, result["tile_class"], result["pixel_class"],
                 legend=legend, title=job.name, scores=_weighted_f1(scores), path=outputs["figure"],
             )  # fmt: skip
-    outputs["record"] = folder / f"{job.name}{_RECORD_END}"
+    outputs["record"] = folder / f"{job.name}{RECORD_END}"
     record = record.finish(
         stage_seconds=timer.seconds, outputs=outputs, warnings=(*job.warnings, *heard)
     )
@@ -352,12 +313,6 @@ def score_result(
         phase: classification_report(confusion_matrix(labels, result[phase], legend=legend))
         for phase in ("tile_class", "pixel_class")
     }
-
-
-def _written_before(folder: Path) -> set[str]:
-    """Stems of what earlier runs wrote into a folder, known by the records they left."""
-    names = [path.name.removesuffix(_RECORD_END) for path in folder.glob(f"*{_RECORD_END}")]
-    return {f"{name}_{what}" for name in names for what in ("classified", "figure", *OUTPUTS)}
 
 
 @contextmanager
@@ -406,41 +361,12 @@ def _prepare(
     with _heard_warnings() as heard:
         scene = open_scene(path, **scene_options)
         scene = check_job(scene, network, settings=settings, classifier=classifier)
-        _check_any_valid(scene)
-        _note_wrong_nodata(scene)
+        check_any_valid(scene)
+        note_wrong_nodata(scene)
         digitised = None
         if label_path is not None:
             digitised = open_labels(label_path, like=scene, legend=network.card.legend)
     return Job(path.stem, path, scene, digitised, label_path, scene_options, tuple(heard))
-
-
-def _check_any_valid(scene: xr.DataArray) -> None:
-    """Read chunk by chunk until there is a pixel with data, which most first chunks have."""
-    valid = valid_pixels(scene).data
-    for index in np.ndindex(valid.numblocks):
-        if valid.blocks[index].any().compute():
-            return
-    raise SceneError(
-        "A scene must have pixels with data, but all are nodata or masked. "
-        "Check its nodata value and mask."
-    )
-
-
-def _note_wrong_nodata(scene: xr.DataArray) -> None:
-    """Say so when a file names a nodata value it does not hold, yet has much of 0; first chunk."""
-    nodata = scene.attrs.get("_FillValue")
-    if nodata is None or nodata == 0:
-        return
-    block = scene.data.blocks[0, 0, 0].compute()
-    empty = float((block == 0).all(axis=0).mean())
-    if empty >= 0.05 and not (block == nodata).any():
-        warnings.warn(
-            f"{scene.attrs.get('source', scene.name)} names {nodata} as nodata but does not seem "
-            f"to hold it, while {empty:.0%} of its first pixels are 0 in every band. If these have "
-            "no data, pass nodata=0 (--nodata 0).",
-            CscWarning,
-            stacklevel=2,
-        )
 
 
 def _needed_bytes(job: Job, network: Network, settings: ClassifySettings) -> int:

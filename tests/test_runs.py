@@ -29,10 +29,11 @@ from csc_xr.errors import (
 )
 from csc_xr.export import open_classes, open_result
 from csc_xr.inference import classify_pixels, mode_filter
+from csc_xr.inputs import list_images
 from csc_xr.networks.bundle import open_network
 from csc_xr.progress import stage_progress
 from csc_xr.record import StageTimer, report_pixels, watching_pixels
-from csc_xr.runs import Job, RunResult, list_images, prepare_jobs, run_job, score_result
+from csc_xr.runs import Job, RunResult, prepare_jobs, run_job, score_result
 from csc_xr.scene import open_scene
 from csc_xr.training.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings

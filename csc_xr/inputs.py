@@ -1,0 +1,116 @@
+"""Images given to a run: which files they are, and a first look at their pixels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from csc_xr.errors import CscWarning, SceneError
+from csc_xr.scene import IMAGE_SUFFIXES, find_images, valid_pixels
+from csc_xr.workflow import OUTPUTS
+
+RECORD_END = "_run.json"
+"""What the name of a run record ends in."""
+
+_ZARR_MARKS = ("zarr.json", ".zgroup", ".zmetadata")
+
+
+def list_images(given: Sequence[str | Path]) -> list[Path]:
+    """Spread folders into the images they hold.
+
+    Parameters
+    ----------
+    given : sequence of str or Path
+        Images, Zarr stores and folders. Of a folder its images are taken, without label
+        rasters, the folders in it, and what an earlier run wrote there.
+
+    Returns
+    -------
+    list of Path
+        Each once, in the order given; those of a folder by name.
+
+    Raises
+    ------
+    SceneError
+        When a folder has no image.
+    """
+    paths: list[Path] = []
+    for path in map(Path, given):
+        is_store = path.suffix == ".zarr" or any((path / mark).exists() for mark in _ZARR_MARKS)
+        if not path.is_dir() or is_store:
+            paths.append(path)
+            continue
+        written = _written_before(path)
+        found = [image for image in find_images(path) if image.stem not in written]
+        if not found:
+            raise SceneError(
+                f"The folder {path} must hold images ({', '.join(IMAGE_SUFFIXES)}), got none. "
+                "Check the path; label rasters and folders inside it are not looked at."
+            )
+        paths.extend(found)
+    return list(dict.fromkeys(paths))
+
+
+def check_any_valid(scene: xr.DataArray) -> None:
+    """Make sure that a scene has a pixel with data.
+
+    Computes: reads chunk by chunk until there is one, which most first chunks have.
+
+    Parameters
+    ----------
+    scene : xarray.DataArray
+        A scene.
+
+    Raises
+    ------
+    SceneError
+        When all pixels are nodata or masked.
+    """
+    valid = valid_pixels(scene).data
+    for index in np.ndindex(valid.numblocks):
+        if valid.blocks[index].any().compute():
+            return
+    raise SceneError(
+        "A scene must have pixels with data, but all are nodata or masked. "
+        "Check its nodata value and mask."
+    )
+
+
+def note_wrong_nodata(scene: xr.DataArray) -> None:
+    """Say so when a file names a nodata value it does not hold, yet has much of 0.
+
+    Computes: reads the first chunk of a scene that names a nodata value other than 0.
+
+    Parameters
+    ----------
+    scene : xarray.DataArray
+        A scene.
+
+    Warns
+    -----
+    CscWarning
+        When the nodata value is likely wrong.
+    """
+    nodata = scene.attrs.get("_FillValue")
+    if nodata is None or nodata == 0:
+        return
+    block = scene.data.blocks[0, 0, 0].compute()
+    empty = float((block == 0).all(axis=0).mean())
+    if empty >= 0.05 and not (block == nodata).any():
+        warnings.warn(
+            f"{scene.attrs.get('source', scene.name)} names {nodata} as nodata but does not seem "
+            f"to hold it, while {empty:.0%} of its first pixels are 0 in every band. If these have "
+            "no data, pass nodata=0 (--nodata 0).",
+            CscWarning,
+            stacklevel=2,
+        )
+
+
+def _written_before(folder: Path) -> set[str]:
+    """Stems of what earlier runs wrote into a folder, known by the records they left."""
+    names = [path.name.removesuffix(RECORD_END) for path in folder.glob(f"*{RECORD_END}")]
+    return {f"{name}_{what}" for name in names for what in ("classified", "figure", *OUTPUTS)}

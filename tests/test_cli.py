@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -364,13 +365,18 @@ def test_interrupt_in_the_process(runs: Runs, tmp_path: Path, monkeypatch: Any) 
 def command(*words: object) -> subprocess.Popen[str]:
     """Start the installed command, without what the tests put into the environment."""
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.Popen(
-        [Path(sys.executable).with_name("csc-xr"), *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    # A shell's background jobs ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [Path(sys.executable).with_name("csc-xr"), *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_ends_a_run_and_leaves_nothing(runs: Runs, tmp_path: Path) -> None:
@@ -380,6 +386,8 @@ def test_ctrl_c_ends_a_run_and_leaves_nothing(runs: Runs, tmp_path: Path) -> Non
     words = ("--model", runs.model, "--out", out, *QUICK, "--steps", "1000000")
     with command("classify", image, *words) as process:
         assert process.stderr is not None
+        watchdog = threading.Timer(300, process.kill)
+        watchdog.start()
         said = []
         for line in process.stderr:
             said.append(line)
@@ -388,6 +396,7 @@ def test_ctrl_c_ends_a_run_and_leaves_nothing(runs: Runs, tmp_path: Path) -> Non
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         said.extend(process.stderr)
+        watchdog.cancel()
     assert process.returncode == 130
     assert said[0] == "Fjord_1 (1 of 1)\n"
     assert [line.split()[0] for line in said[1:-1]] == ["tiles", "samples", "fit"]

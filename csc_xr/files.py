@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -295,14 +296,20 @@ def _check_target(target: Path, *, folder: bool, overwrite: bool) -> None:
 @contextmanager
 def _temporary(target: Path, *, folder: bool) -> Iterator[Path]:
     partial = _create_partial(target, folder=folder)
+    failed = True
     try:
         yield partial
+        failed = False
     except OSError as error:
         if error.errno in _ONLY_WRITING_FAILS_SO and not isinstance(error, OutputError):
             raise write_error(target, error) from error
         raise
     finally:
         _remove(partial)
+        # Threads of a failed block may add to its folder for a moment yet.
+        for _ in range(6 if failed and folder else 0):
+            time.sleep(0.05)
+            _remove(partial)
 
 
 def _create_partial(target: Path, *, folder: bool) -> Path:

@@ -24,7 +24,7 @@ from csc_xr.networks.bundle import Network
 from csc_xr.networks.card import NetworkCard
 from csc_xr.networks.convolution import convolutional_form
 
-SIDE = {1: 4096, 3: 4096, 5: 2048, 7: 2048, 15: 2048}
+SIDE = {1: 2048, 3: 2048, 5: 1024, 7: 1536, 15: 1024}
 
 
 def noise(side: int) -> xr.DataArray:
@@ -91,7 +91,7 @@ def main() -> None:
     """Measure, print, and with ``--write`` put the table into the docs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     networks = [(size, "relu") for size in SIDE] + [(7, "linear"), (15, "linear")]
     rows = [tile_row(arguments.repeats)]

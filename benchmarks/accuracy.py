@@ -95,14 +95,9 @@ def table(results: pd.DataFrame) -> str:
                 f"{statistics.median(group.mean_2):.3f}**",
                 f"{group.weighted_2.min():.3f} / {group.mean_2.min():.3f}",
                 f"{reference[2]:.3f} / {reference[3]:.3f}" if patch_size == 7 else "",
-                f"{group.fit.median():.0f}",
-                f"{group.pixels.median():.0f}",
             ]
         )
-    header = [
-        "image", "k", "phase one", "phase two, median", "phase two, lowest", "reference",
-        "fit s", "pixels s",
-    ]  # fmt: skip
+    header = ["image", "k", "phase one", "phase two, median", "phase two, lowest", "reference"]
     return markdown_table(header, rows)
 
 

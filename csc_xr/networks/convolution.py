@@ -84,11 +84,6 @@ class ConvolutionalForm:
         """Outputs of the network."""
         return int(self.stages[-1].kernel.shape[3])
 
-    @property
-    def widest(self) -> int:
-        """Channels of the widest activation: what decides the memory of a block."""
-        return max(int(stage.kernel.shape[3]) for stage in self.stages)
-
     @cached_property
     def fingerprint(self) -> str:
         """Digest of kernels, biases and activations."""

@@ -23,8 +23,8 @@ Floats = NDArray[np.float32]
 BLOCK_SIDE = 160
 """Longest side in pixels of the blocks a sliding network runs over.
 
-Larger blocks gain nothing, smaller ones lose to call overhead; the widest activation of a block
-(512 channels) takes 52 MB."""
+Larger blocks gain nothing, smaller ones lose to call overhead; the widest activation a whole block
+can have (512 channels, after the 3 x 3 dense layer of k = 15) takes 52 MB."""
 
 SLICE = 1024
 """Pixels that go through the 1 x 1 stages at once: 512 channels of them stay in the cache."""

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's own rate, paths, tables."""
+"""What the benchmarks share: the machine's own rate, paths, scenes, networks, tables."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import csc_xr.networks  # noqa: F401  (sets TensorFlow's threads before it starts)
+from csc_xr.legend import GLACIER
+from csc_xr.networks.bundle import Network
+from csc_xr.networks.card import NetworkCard
+from csc_xr.scene import write_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 SHARED = Path(os.environ.get("CSC_XR_SHARED", ROOT.parent / "shared"))
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+BANDS = ("red", "green", "blue", "nir")
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
+"""Of lines in figures: Okabe and Ito's, told apart by colour-blind readers."""
 
 
 def matmul_rate(seconds: float = 1.0) -> float:
@@ -50,16 +57,21 @@ def matmul_rate(seconds: float = 1.0) -> float:
 
 
 def best_ratio(
-    run: Callable[[], Any], operations: float, repeats: int = 5
+    run: Callable[[], Any],
+    operations: float,
+    repeats: int = 5,
+    warm_up: Callable[[], Any] | None = None,
 ) -> tuple[float, float, float]:
     """Time a run beside the machine's rate, several times, in turn.
+
+    ``warm_up`` is called once before; left out, it is a run.
 
     Returns
     -------
     tuple of float
         Median seconds, median share of the rate, highest share.
     """
-    run()
+    (warm_up or run)()
     seconds, shares = [], []
     for _ in range(repeats):
         before = matmul_rate(0.5)
@@ -71,6 +83,30 @@ def best_ratio(
         shares.append(operations / took / rate)
     middle = len(seconds) // 2
     return sorted(seconds)[middle], sorted(shares)[middle], max(shares)
+
+
+def glacier_network(patch_size: int) -> Network:
+    """Build a patch network of four bands and the glacier legend, as phase two fits it."""
+    from csc_xr.networks.builders import build_patch_network
+
+    card = NetworkCard(
+        kind="patch", bands=BANDS, scale=8192.0, size=patch_size, legend=GLACIER,
+        codes=tuple(range(8)),
+    )  # fmt: skip
+    model = build_patch_network(
+        patch_size=patch_size, n_bands=4, n_outputs=8, activation="relu", seed=0
+    )
+    return Network(card, model)
+
+
+def write_fjord(folder: Path, side: int) -> Path:
+    """Write a generated scene of side x side pixels, four bands of 16 bits, as a Zarr store."""
+    from csc_xr.synthetic import fjord
+
+    store = folder / f"fjord_{side}.zarr"
+    if not store.exists():
+        write_scene(fjord((side, side), seed=1)["scene"], store)
+    return store
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -15,8 +15,13 @@ from .legend import GLACIER, RIVER, ClassLegend, LegendClass, open_legend
 from .networks.builders import build_patch_network, build_tile_network
 from .networks.bundle import Network, open_network, save_network
 from .networks.card import NetworkCard
-from .runs import prepare_jobs, run_job
+from .runs.folder import run_jobs
+from .runs.jobs import prepare_jobs
+from .runs.ledger import folder_status
+from .runs.scene import run_job
+from .runs.stack import classify_stack
 from .scene import find_images, open_scene, valid_pixels, validate_scene, write_scene
+from .stack import open_stack, write_stack
 from .training.fitting import FitSettings, fit_patch_network, fit_pixel_classifier
 from .training.sampling import draw_samples
 from .workflow import ClassifySettings, classify_scene
@@ -37,6 +42,7 @@ __all__ = [
     "classification_report",
     "classify_pixels",
     "classify_scene",
+    "classify_stack",
     "confusion_matrix",
     "draw_samples",
     "expand_tiles",
@@ -44,6 +50,7 @@ __all__ = [
     "find_labels",
     "fit_patch_network",
     "fit_pixel_classifier",
+    "folder_status",
     "four_part_figure",
     "list_images",
     "mode_filter",
@@ -52,9 +59,11 @@ __all__ = [
     "open_network",
     "open_result",
     "open_scene",
+    "open_stack",
     "predict_tiles",
     "prepare_jobs",
     "run_job",
+    "run_jobs",
     "same_grid",
     "save_network",
     "scene_transform",
@@ -65,4 +74,5 @@ __all__ = [
     "write_float_geotiff",
     "write_result_zarr",
     "write_scene",
+    "write_stack",
 ]

@@ -7,13 +7,15 @@ stays lazy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import dask
 import dask.array as da
 import numpy as np
+from numpy.typing import NDArray
 
 from csc_xr.windows import tile_chunks, tile_count, working_chunks
 
@@ -122,6 +124,34 @@ def map_tiles(
     )
 
 
+def map_together(
+    function: Callable[..., Any], arrays: Sequence[da.Array], *, dtype: Any
+) -> da.Array:
+    """Join the chunks of an image and of a layer beside it by a function.
+
+    Parameters
+    ----------
+    function : callable
+        Takes blocks of shape (bands, rows, columns) and (rows, columns), gives (bands + 1, rows,
+        columns).
+    arrays : sequence of dask.array.Array
+        Shape (bands, y, x), all bands in one chunk, and (y, x), with the same chunks.
+    dtype : dtype
+        Of the result.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape (bands + 1, y, x), lazy.
+    """
+    image, layer = arrays
+    return da.blockwise(
+        function, "byx", image, "byx", layer, "yx",
+        adjust_chunks={"b": lambda bands: bands + 1}, align_arrays=False,
+        dtype=dtype, meta=np.empty((0, 0, 0), dtype),
+    )  # fmt: skip
+
+
 def map_columns(function: Callable[..., Any], array: da.Array, *, dtype: Any) -> da.Array:
     """Reduce the first axis of every chunk by a function.
 
@@ -142,6 +172,116 @@ def map_columns(function: Callable[..., Any], array: da.Array, *, dtype: Any) ->
     return da.map_blocks(
         function, array.rechunk({0: -1}), drop_axis=0, dtype=dtype, meta=np.empty((0, 0), dtype)
     )
+
+
+def map_places(
+    function: Callable[..., Any], array: da.Array, *, dtype: Any, argument: Any
+) -> da.Array:
+    """Apply a function that knows where in the image a chunk lies.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(block, rows, columns, argument)``: a NumPy block of shape (rows, columns) and
+        the slices it covers, to an array of the same shape.
+    array : dask.array.Array
+        Shape (y, x).
+    dtype : dtype
+        Of the result.
+    argument : object
+        Handed to every call, as in :func:`map_halo`; Delayed parts of it are computed.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape (y, x), lazy.
+    """
+    return da.blockwise(
+        partial(_place_block, function),
+        "yx",
+        array,  # first: the chunks of the result are those of the first array
+        "yx",
+        *_chunk_starts(array),
+        argument=dask.delayed(argument),
+        dtype=dtype,
+        meta=np.empty((0, 0), dtype),
+        align_arrays=False,
+        concatenate=True,
+    )
+
+
+def _chunk_starts(array: da.Array) -> list[Any]:
+    """Give the first row and column of every chunk, as arguments of ``blockwise``."""
+    found: list[Any] = []
+    for axis, lengths in zip("yx", array.chunks[-2:], strict=True):
+        starts = np.array([span.start for span in _spans(lengths)])
+        found += [da.from_array(starts, chunks=1, inline_array=True), axis]
+    return found
+
+
+def _place_block(
+    function: Callable[..., Any],
+    block: NDArray[Any],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    argument: Any,
+) -> Any:
+    (rows, columns), top, left = block.shape, int(row[0]), int(column[0])
+    return function(block, slice(top, top + rows), slice(left, left + columns), argument)
+
+
+def map_stores(
+    function: Callable[..., None],
+    arrays: Sequence[da.Array],
+    *,
+    argument: Any,
+) -> NDArray[np.object_]:
+    """Hand every chunk of several images to a function that keeps it somewhere.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(blocks, rows, columns, argument)``: the NumPy blocks of one chunk of every
+        image, in the order given, and the slices that the chunk covers.
+    arrays : sequence of dask.array.Array
+        Shape (y, x) or (n, y, x), with the same chunks along y and x and one along n.
+    argument : object
+        Handed to every call, as in :func:`map_halo`.
+
+    Returns
+    -------
+    ndarray of Delayed
+        Shape (chunk rows, chunk columns): a task for each chunk, computed one by one or together.
+    """
+    given: list[Any] = _chunk_starts(arrays[0])
+    for array in arrays:
+        given += [array, "nyx"[-array.ndim :]]
+    kept = da.blockwise(
+        partial(_keep_block, function),
+        "yx",
+        *given,
+        argument=_once_per_worker(argument),
+        dtype=np.uint8,
+        meta=np.empty((0, 0), np.uint8),
+        adjust_chunks={"y": 1, "x": 1},
+        align_arrays=False,
+        concatenate=True,
+    )
+    tasks: NDArray[np.object_] = kept.to_delayed()
+    return tasks
+
+
+def _keep_block(
+    function: Callable[..., None],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    *blocks: NDArray[Any],
+    argument: Any,
+) -> NDArray[np.uint8]:
+    height, width = blocks[0].shape[-2:]
+    top, left = int(row[0]), int(column[0])
+    function(blocks, slice(top, top + height), slice(left, left + width), argument)
+    return np.ones((1, 1), np.uint8)
 
 
 @dataclass(frozen=True)

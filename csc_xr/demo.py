@@ -11,7 +11,8 @@ from csc_xr.files import check_output_folder
 from csc_xr.legend import GLACIER
 from csc_xr.networks.bundle import Network, open_network
 from csc_xr.record import StageTimer
-from csc_xr.runs import RunResult, prepare_jobs, run_job
+from csc_xr.runs.jobs import prepare_jobs
+from csc_xr.runs.scene import RunResult, run_job
 from csc_xr.scene import write_scene
 from csc_xr.synthetic import fjord
 from csc_xr.workflow import ClassifySettings
@@ -54,7 +55,7 @@ def run_demo(
 
     Writes the scene as ``fjord_<seed>.zarr`` and its exact classes as
     ``SCLS_fjord_<seed>.tif``, then runs over these files as over a user's: what
-    :func:`csc_xr.runs.run_job` writes lies beside them.
+    :func:`csc_xr.runs.scene.run_job` writes lies beside them.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def run_demo(
     settings = ClassifySettings(patch_size=patch_size)
     with timer.stage("open"):
         network = open_demo_network()
-        (job,) = prepare_jobs([image], network, folder, settings=settings)
+        (job,) = prepare_jobs([image], network, folder, settings=settings, overwrite=True)
     return run_job(
         job, network, folder,
         settings=settings, network_path=NETWORK, timer=timer, fit_progress=fit_progress,

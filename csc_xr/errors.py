@@ -36,5 +36,9 @@ class OutputError(CscError, OSError):
     """Results cannot be written where they were asked for."""
 
 
+class ClusterError(CscError, RuntimeError):
+    """A Dask cluster cannot be reached, or its workers cannot do the work."""
+
+
 class CscWarning(UserWarning):
     """Something works, but the user should know how."""

@@ -45,7 +45,7 @@ def write_result_zarr(result: xr.Dataset, path: str | Path, *, overwrite: bool =
     ParameterError
         When an attribute has no JSON form.
     """
-    plain = _storable(result)
+    plain = storable(result)
     with replacing(path, folder=True, overwrite=overwrite) as partial:
         plain.to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
 
@@ -266,8 +266,24 @@ def write_table_csv(table: pd.DataFrame, path: str | Path) -> None:
         table.to_csv(partial, index=False, encoding="utf-8", lineterminator="\n")
 
 
-def _storable(result: xr.Dataset) -> xr.Dataset:
-    """Prepare for Zarr: regular chunks, JSON attributes, nothing that decodes to floats."""
+def storable(result: xr.Dataset) -> xr.Dataset:
+    """Prepare for Zarr: regular chunks, JSON attributes, nothing that decodes to floats.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Variables of any dtype, lazy or not.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same values; lazy ones stay so.
+
+    Raises
+    ------
+    ParameterError
+        When an attribute has no JSON form.
+    """
     plain = result.drop_encoding()
     plain.attrs = plain_values(result.attrs)
     for name, source in result.variables.items():
@@ -313,7 +329,7 @@ def _row_source(raster: xr.DataArray, target: Path) -> Iterator[xr.DataArray]:
         return
     light = {name: coord for name, coord in raster.coords.items() if coord.chunks is None}
     with scratch_folder(target) as scratch:
-        bare = _storable(xr.Dataset({"values": raster.variable}))
+        bare = storable(xr.Dataset({"values": raster.variable}))
         bare.to_zarr(scratch, mode="w", zarr_format=3, consolidated=False)
         stored = xr.open_zarr(scratch, consolidated=False, mask_and_scale=False, chunks=None)
         rows = stored["values"].assign_coords(light).rename(raster.name)

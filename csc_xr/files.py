@@ -78,6 +78,30 @@ def replacing(path: str | Path, *, folder: bool = False, overwrite: bool = True)
         _move(partial, target)
 
 
+def put_in_place(source: Path, target: Path) -> None:
+    """Move a whole folder to its final name, in place of one that is there.
+
+    Parameters
+    ----------
+    source : Path
+        A folder on the same file system; nothing writes to it any more.
+    target : Path
+        Its final name.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be moved.
+    """
+    _clear_leftovers(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _flush(source)
+        _move(source, target)
+    except OSError as error:
+        raise write_error(target, error) from error
+
+
 @contextmanager
 def scratch_folder(target: str | Path) -> Iterator[Path]:
     """Lend a folder beside a target for what is only needed while the target is made.
@@ -271,6 +295,26 @@ def write_json(content: object, path: str | Path) -> None:
     text = json.dumps(plain_values(content), indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that may be absent.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+        Empty when there is no file.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return content
 
 
 _NEXT_TO_NOTHING = 2**20

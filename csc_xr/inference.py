@@ -12,7 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from skimage.filters import rank
 
-from csc_xr.blockwise import map_columns, map_halo, map_tiles
+from csc_xr.blockwise import map_columns, map_halo, map_places, map_tiles, map_together
 from csc_xr.errors import NetworkError, ParameterError
 from csc_xr.grid import place, scene_transform
 from csc_xr.legend import ClassLegend
@@ -81,11 +81,11 @@ def predict_tiles(
         raise ParameterError(f"min_probability must lie in 0 to 1, got {min_probability}.")
     outputs = map_tiles(
         _predict_chunk_tiles,
-        network_input(scene, card),
+        pixels_and_validity(scene),
         tile_size=size,
         n_outputs=len(card.codes),
         dtype=np.float32,
-        argument=(network, size),
+        argument=(network, size, _scale_of(scene, card)),
     )
     probability, codes = _class_probability(outputs, card)
     choose = partial(_top_class, codes=codes, least=min_probability)
@@ -117,12 +117,11 @@ def expand_tiles(tiles: xr.DataArray, scene: xr.DataArray, *, tile_size: int) ->
         Dims (y, x) on the scene's grid, same dtype, 0 where the scene is not valid. Lazy.
     """
     scene = validate_scene(scene)
-    grid = tiles.data if isinstance(tiles.data, da.Array) else da.from_array(tiles.data)
-    for axis in (0, 1):
-        grid = da.repeat(grid, tile_size, axis=axis)
-    grid = grid[: scene.sizes["y"], : scene.sizes["x"]].rechunk(scene.data.chunks[1:])
+    grid = tiles.data
+    if isinstance(grid, da.Array):
+        grid = grid.rechunk(-1).to_delayed().item()
     valid = valid_pixels(scene)
-    pixels = da.where(valid.data, grid, np.zeros((), tiles.dtype))
+    pixels = map_places(_tiles_under, valid.data, dtype=tiles.dtype, argument=(grid, tile_size))
     return valid.copy(data=pixels).rename(tiles.name).assign_attrs(tiles.attrs)
 
 
@@ -175,11 +174,11 @@ def classify_pixels(
     halo = patch_halo(card.size, scene)
     raw = map_halo(
         _predict_chunk_pixels,
-        network_input(scene, card),
+        pixels_and_validity(scene),
         halo=halo,
         n_outputs=len(card.codes),
         dtype=np.float32,
-        argument=slider,
+        argument=(slider, _scale_of(scene, card)),
         edge="mirror",
     )
     probability, codes = _class_probability(raw, card)
@@ -259,23 +258,49 @@ def mode_filter(classes: xr.DataArray, *, radius: int) -> xr.DataArray:
     return classes.copy(data=filtered[0])
 
 
-def network_input(scene: xr.DataArray, card: NetworkCard) -> da.Array:
-    """Scale a scene for a network; pixels that are not valid become NaN.
+def pixels_and_validity(scene: xr.DataArray) -> da.Array:
+    """Put the validity of pixels beside their numbers, in one array.
+
+    Chunks wait for their neighbours in the scene's own dtype, a quarter of what they take once
+    they are scaled; :func:`_scaled` scales what one task works on.
 
     Parameters
     ----------
     scene : xarray.DataArray
-        Dims (band, y, x), the bands of the card in its order.
-    card : NetworkCard
-        Names the divisor; without one the scene's own is used.
+        Dims (band, y, x).
 
     Returns
     -------
     dask.array.Array
-        Shape (bands, y, x), float32, lazy.
+        Shape (bands + 1, y, x), the scene's dtype: its numbers, then 1 where a pixel is valid and
+        0 elsewhere. Lazy.
     """
-    scale = np.float32(card.scale or scene.attrs["scale"])
-    return da.where(valid_pixels(scene).data, scene.data.astype(np.float32) / scale, np.nan)
+    return map_together(_beside, [scene.data, valid_pixels(scene).data], dtype=scene.dtype)
+
+
+def _tiles_under(
+    valid: NDArray[np.bool_], rows: slice, columns: slice, argument: tuple[NDArray[Any], int]
+) -> NDArray[Any]:
+    tiles, size = argument
+    row, column = (np.arange(span.start, span.stop) // size for span in (rows, columns))
+    return np.where(valid, tiles[row[:, None], column], np.zeros((), tiles.dtype))
+
+
+def _beside(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+    return np.concatenate([pixels, valid[None].astype(pixels.dtype)])
+
+
+def _scaled(block: NDArray[Any], scale: float) -> Floats:
+    """Scale a block of numbers and validity for a network; what is not valid becomes NaN."""
+    floats = block[:-1].astype(np.float32)
+    floats /= np.float32(scale)
+    floats[:, block[-1] == 0] = np.nan
+    return floats
+
+
+def _scale_of(scene: xr.DataArray, card: NetworkCard) -> float:
+    """Divisor of the numbers: the network's, or without one the scene's own."""
+    return card.scale or float(scene.attrs["scale"])
 
 
 def _tile_size(network: Network, tile_size: int | None) -> int:
@@ -380,10 +405,11 @@ def _entropy(probability: Floats) -> Floats:
 _CERTAINTY = {"confidence": _confidence, "margin": _margin, "entropy": _entropy}
 
 
-def _predict_chunk_tiles(block: Floats, argument: tuple[Network, int]) -> Floats:
+def _predict_chunk_tiles(block: NDArray[Any], argument: tuple[Network, int, float]) -> Floats:
     from csc_xr.networks.runtime import batch_size, tile_function
 
-    network, size = argument
+    network, size, scale = argument
+    block = _scaled(block, scale)
     rows, columns = (tile_starts(length, size) for length in block.shape[1:])
     found = np.zeros((len(network.card.codes), len(rows) * len(columns)), np.float32)
     windows = [(row, column) for row in rows for column in columns]
@@ -403,24 +429,28 @@ def _predict_chunk_tiles(block: Floats, argument: tuple[Network, int]) -> Floats
     return found.reshape(-1, len(rows), len(columns))
 
 
-def _predict_chunk_pixels(block: Floats, argument: ConvolutionalForm | PixelClassifier) -> Floats:
+def _predict_chunk_pixels(
+    block: NDArray[Any], argument: tuple[ConvolutionalForm | PixelClassifier, float]
+) -> Floats:
     from csc_xr.networks.runtime import BLOCK_SIDE, sliding_function
 
-    halo = argument.patch_size // 2
+    slider, scale = argument
+    halo = slider.patch_size // 2
     rows, columns = block.shape[1] - 2 * halo, block.shape[2] - 2 * halo
-    found = np.zeros((argument.n_outputs, rows, columns), np.float32)
+    found = np.zeros((slider.n_outputs, rows, columns), np.float32)
     slide: Any = None
     for row, column in blocks(rows, columns, BLOCK_SIDE):
         area = block[:, row.start : row.stop + 2 * halo, column.start : column.stop + 2 * halo]
+        area = _scaled(area, scale)
         blank = np.isnan(area[0, halo : area.shape[1] - halo, halo : area.shape[2] - halo])
         if blank.all():
             report_pixels(blank.size)
             continue
         if slide is None:
             slide = (
-                argument.predict_area
-                if isinstance(argument, PixelClassifier)
-                else sliding_function(argument)
+                slider.predict_area
+                if isinstance(slider, PixelClassifier)
+                else sliding_function(slider)
             )
         area = np.ascontiguousarray(np.nan_to_num(area.transpose(1, 2, 0)))
         outputs = slide(area)

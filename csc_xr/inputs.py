@@ -10,11 +10,9 @@ import numpy as np
 import xarray as xr
 
 from csc_xr.errors import CscWarning, SceneError
+from csc_xr.record import RECORD_END
 from csc_xr.scene import IMAGE_SUFFIXES, find_images, valid_pixels
 from csc_xr.workflow import OUTPUTS
-
-RECORD_END = "_run.json"
-"""What the name of a run record ends in."""
 
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zmetadata")
 

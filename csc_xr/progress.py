@@ -45,16 +45,94 @@ def stage_progress(
     if not console.is_terminal:
         yield StageTimer(_print_seconds), _ignore_steps
         return
-    bars = Progress(
+    bars = _bars(console)
+    feed = _Feed(bars, pixels)
+    with watching_pixels(feed.pixels_done), bars, feed:
+        yield StageTimer(feed.stage), feed.steps
+
+
+class ScenesBar:
+    """One bar for many scenes, on the workers of a cluster.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where it is shown.
+    scenes : int
+        Number of scenes.
+    pixels : int
+        Pixels that networks have to do with in all of them.
+    """
+
+    def __init__(self, console: Console, scenes: int, pixels: int) -> None:
+        self.bars = _bars(console)
+        self._console, self._scenes, self._done = console, scenes, 0
+        self._pixels, self._counted = pixels, 0
+        self._bar = self.bars.add_task(self._words(), total=pixels)
+
+    def pixels_done(self, count: int) -> None:
+        """Count pixels; those of finished scenes may never have been told.
+
+        Parameters
+        ----------
+        count : int
+            Pixels.
+        """
+        self._counted += count
+        self._show()
+
+    def scene_done(self) -> None:
+        """Count a scene."""
+        self._done += 1
+        if not self._console.is_terminal:
+            self._console.print(self._words(), markup=False)
+        self._show()
+
+    def _show(self) -> None:
+        least = self._pixels * self._done // self._scenes
+        self.bars.update(
+            self._bar,
+            description=self._words(),
+            completed=min(self._pixels, max(self._counted, least)),
+        )
+
+    def _words(self) -> str:
+        return f"{self._done} of {self._scenes} scenes"
+
+
+@contextmanager
+def scenes_progress(scenes: int, pixels: int) -> Iterator[ScenesBar]:
+    """Show how far many scenes are, on standard error: a bar, or a line a scene in a log file.
+
+    Parameters
+    ----------
+    scenes : int
+        Number of scenes.
+    pixels : int
+        Pixels that networks have to do with in all of them.
+
+    Yields
+    ------
+    ScenesBar
+        To be told of pixels and scenes.
+    """
+    console = Console(stderr=True, highlight=False)
+    shown = ScenesBar(console, scenes, pixels)
+    if not console.is_terminal:
+        yield shown
+        return
+    with shown.bars:
+        yield shown
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
         TextColumn("  {task.description:8}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         _Clock(),
         console=console,
     )
-    feed = _Feed(bars, pixels)
-    with watching_pixels(feed.pixels_done), bars, feed:
-        yield StageTimer(feed.stage), feed.steps
 
 
 def _print_seconds(name: str, seconds: float | None) -> None:

@@ -21,6 +21,9 @@ import psutil
 from csc_xr.errors import SceneError
 from csc_xr.files import plain_values
 
+RECORD_END = "_run.json"
+"""What the name of a run record ends in."""
+
 _PACKAGES = (
     "csc_xr",
     "tensorflow",
@@ -81,6 +84,8 @@ class RunRecord:
         System, machine and number of processors.
     started, finished : str
         UTC, ISO 8601; ``finished`` is empty while the run lasts.
+    identity : mapping
+        All that decides the results; a later run with another is not mixed with this one.
     stage_seconds : mapping
         Wall-clock seconds by stage.
     peak_memory_bytes : int
@@ -99,6 +104,7 @@ class RunRecord:
     platform: Mapping[str, str | int]
     started: str
     finished: str = ""
+    identity: Mapping[str, Any] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_bytes: int = 0
     warnings: tuple[str, ...] = ()
@@ -114,6 +120,24 @@ class RunRecord:
         """
         content: dict[str, Any] = plain_values(self)
         return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> RunRecord:
+        """Read what :meth:`to_dict` gave.
+
+        Parameters
+        ----------
+        content : mapping
+            Plain values.
+
+        Returns
+        -------
+        RunRecord
+            The record.
+        """
+        inputs = tuple(InputFile(**entry) for entry in content["inputs"])
+        told = tuple(content["warnings"])
+        return cls(**{**content, "inputs": inputs, "warnings": told})
 
     def finish(
         self,
@@ -247,10 +271,11 @@ def start_record(
     *,
     parameters: Mapping[str, Any],
     seed: int,
-    inputs: Iterable[str | Path] = (),
+    inputs: Iterable[InputFile] = (),
     networks: Mapping[str, str] | None = None,
+    identity: Mapping[str, Any] | None = None,
 ) -> RunRecord:
-    """Open the record of a run: reads every input once to take its checksum.
+    """Open the record of a run.
 
     Parameters
     ----------
@@ -258,10 +283,12 @@ def start_record(
         Settings of the run, in values that :func:`csc_xr.files.plain_values` takes.
     seed : int
         Seed of the run.
-    inputs : iterable of str or Path
-        Files and folders the run reads.
+    inputs : iterable of InputFile
+        What the run reads, from :func:`describe_input`.
     networks : mapping, optional
         Fingerprint of each network by its role.
+    identity : mapping, optional
+        All that decides the results.
 
     Returns
     -------
@@ -270,15 +297,13 @@ def start_record(
 
     Raises
     ------
-    SceneError
-        When an input does not exist or cannot be read.
     ParameterError
         When a parameter has no plain form.
     """
     return RunRecord(
         parameters=plain_values(parameters),
         seed=seed,
-        inputs=tuple(describe_input(path) for path in inputs),
+        inputs=tuple(inputs),
         networks=dict(networks or {}),
         software=software_versions(),
         platform={
@@ -287,6 +312,7 @@ def start_record(
             "processors": psutil.cpu_count() or 1,
         },
         started=_now(),
+        identity=dict(identity or {}),
     )
 
 
@@ -340,9 +366,36 @@ def describe_input(path: str | Path) -> InputFile:
     return InputFile(
         path=str(source),
         size=sum(fact.st_size for fact in facts),
-        modified=datetime.datetime.fromtimestamp(newest, datetime.UTC).isoformat(),
+        modified=_moment(newest),
         sha256=checksum,
     )
+
+
+def looks_unchanged(path: Path, size: int, modified: str) -> bool:
+    """Tell whether a file still has the size and time it was described with.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    size : int
+        Bytes.
+    modified : str
+        Last modification, as :class:`InputFile` has it.
+
+    Returns
+    -------
+    bool
+        False for folders: chunks in them may change while the folder does not.
+    """
+    if not path.is_file():
+        return False
+    state = path.stat()
+    return state.st_size == size and _moment(state.st_mtime) == modified
+
+
+def _moment(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
 
 
 def fingerprint(*parts: object) -> str:

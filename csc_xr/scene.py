@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,7 @@ NodataWhen = Literal["any", "all"]
 
 _LABEL_NAME = re.compile(r"SCLS|(?:^|[ _.-])(?:EDGE|VM)(?:$|[ _.-])")
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zmetadata")
+_STORED = {"scene": (3, "band, y, x"), "stack": (4, "time or scene, band, y, x")}
 
 
 def open_scene(
@@ -129,19 +130,10 @@ def open_scene(
     if not source.exists():
         raise SceneError(f"{source} must be an image, but there is no such file. Check the path.")
     if source.is_dir():
-        scene = _open_zarr(source, bands, band_names, chunks)
+        scene = _open_zarr(source, "scene", _check_dims, bands, band_names, chunks)
     else:
         scene = _open_file(source, bands, band_names, chunks, nodata, nodata_when or "any")
-    if nodata is not None:
-        scene.attrs["_FillValue"] = nodata_in_dtype(nodata, scene.dtype)
-        if scene.attrs["_FillValue"] is None:
-            raise SceneError(
-                f"nodata must be a value that pixels of dtype {scene.dtype} can have, got "
-                f"{nodata}. Leave it out, or pass the value the file uses."
-            )
-    settings = {"scale": scale, "nodata_when": nodata_when, "source": str(source)}
-    scene.attrs.update({key: value for key, value in settings.items() if value is not None})
-    scene = validate_scene(scene.rename(source.stem))
+    scene = validate_scene(_with_settings(scene, source, scale, nodata, nodata_when))
     return scene if mask is None else _with_mask(scene, Path(mask))
 
 
@@ -243,24 +235,7 @@ def write_scene(scene: xr.DataArray, path: str | Path, *, overwrite: bool = Fals
     OutputError
         When the store cannot be written, or exists already.
     """
-    scene = validate_scene(scene).drop_encoding()
-    scene.attrs = {  # the nodata value keeps its dtype
-        key: value if key == "_FillValue" else plain_values(value)
-        for key, value in scene.attrs.items()
-    }
-    names = np.array(scene.coords["band"].values.tolist(), dtype=object)
-    scene = scene.assign_coords(band=names)  # fixed-length text has no place in Zarr format 3
-    # Zarr wants equal chunks, xarray would otherwise declare NaN as nodata of all floats.
-    even = {dim: max(lengths) for dim, lengths in zip(scene.dims, scene.data.chunks, strict=True)}
-    dataset = scene.chunk(even).rename("scene").to_dataset()
-    encoding: dict[Any, dict[str, Any]] = {
-        name: {} if "_FillValue" in variable.attrs else {"_FillValue": None}
-        for name, variable in dataset.variables.items()
-    }
-    if "spatial_ref" in scene.coords:
-        encoding["scene"]["grid_mapping"] = "spatial_ref"
-    with replacing(path, folder=True, overwrite=overwrite) as partial:
-        dataset.to_zarr(partial, zarr_format=3, consolidated=False, encoding=encoding)
+    _write_zarr(validate_scene(scene), path, "scene", overwrite=overwrite)
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -336,11 +311,14 @@ def _open_file(
 
 def _open_zarr(
     source: Path,
+    name: str,
+    check: Callable[[xr.DataArray], object],
     bands: Sequence[str | int] | None,
     band_names: Sequence[str] | None,
     chunks: Chunks | None,
 ) -> xr.DataArray:
-    if not any((source / mark).exists() for mark in _ZARR_MARKS):
+    """Open a scene, or an image with dims before those of a scene, as `check` allows."""
+    if not _is_store(source):
         raise SceneError(
             f"{source} must be an image, but is a folder and no Zarr store. "
             "Pass one of the images in it; find_images lists them."
@@ -359,22 +337,72 @@ def _open_zarr(
             f"{source} must be a Zarr store that xarray reads, but opening it failed: {error}. "
             "Write it again, or get it again."
         ) from error
-    images = sorted(str(name) for name, variable in dataset.data_vars.items() if variable.ndim == 3)
-    if "scene" not in images and len(images) != 1:
+    ndim, dims = _STORED[name]
+    images = sorted(str(key) for key, image in dataset.data_vars.items() if image.ndim == ndim)
+    if name not in images and len(images) != 1:
         raise SceneError(
-            f"{source} must hold one variable of dims (band, y, x), or one called 'scene', got "
-            f"{', '.join(images) or 'none'}. Write the image to a store of its own."
+            f"{source} must hold one variable of dims ({dims}), or one called {name!r}, got "
+            f"{', '.join(images) or 'none'}. Write the {name} to a store of its own."
         )
-    scene = dataset["scene" if "scene" in images else images[0]]
-    _check_dims(scene)
-    names = list(band_names) if band_names is not None else names_of(scene)
-    check_count(names, scene.sizes["band"], source)
-    scene = scene.assign_coords(band=names).isel(band=choose_bands(names, bands))
-    stored = scene.encoding.get("preferred_chunks", {})
-    sides = chunk_sizes(chunks, (scene.sizes["y"], scene.sizes["x"])) or tuple(
-        near_blocks(stored.get(dim, CHUNK), CHUNK, scene.sizes[dim]) for dim in ("y", "x")
+    image = dataset[name if name in images else images[0]]
+    check(image)
+    names = list(band_names) if band_names is not None else names_of(image)
+    check_count(names, image.sizes["band"], source)
+    image = image.assign_coords(band=names).isel(band=choose_bands(names, bands))
+    stored = image.encoding.get("preferred_chunks", {})
+    sides = chunk_sizes(chunks, (image.sizes["y"], image.sizes["x"])) or tuple(
+        near_blocks(stored.get(dim, CHUNK), CHUNK, image.sizes[dim]) for dim in ("y", "x")
     )
-    return scene.chunk({"band": -1, "y": sides[0], "x": sides[1]})
+    lengths = {"band": -1, "y": sides[0], "x": sides[1]}
+    chunked = image.variable.chunk({dim: lengths.get(str(dim), 1) for dim in image.dims})
+    return image.copy(data=chunked.data)  # names and times stay in memory
+
+
+def _is_store(path: Path) -> bool:
+    return any((path / mark).exists() for mark in _ZARR_MARKS)
+
+
+def _with_settings(
+    image: xr.DataArray,
+    source: Path,
+    scale: float | None,
+    nodata: float | None,
+    nodata_when: NodataWhen | None,
+) -> xr.DataArray:
+    settings = {"scale": scale, "nodata_when": nodata_when, "source": str(source)}
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    if nodata is not None:
+        given["_FillValue"] = nodata_in_dtype(nodata, image.dtype)
+        if given["_FillValue"] is None:
+            raise SceneError(
+                f"nodata must be a value that pixels of dtype {image.dtype} can have, got "
+                f"{nodata}. Leave it out, or pass the value the file uses."
+            )
+    return image.assign_attrs(given).rename(source.stem)
+
+
+def _write_zarr(image: xr.DataArray, path: str | Path, name: str, *, overwrite: bool) -> None:
+    """Write a scene, or an image with dims before those of a scene, that is complete."""
+    image = image.drop_encoding().drop_vars(name, errors="ignore")  # as isel leaves of a stack
+    image.attrs = {  # the nodata value keeps its dtype
+        key: value if key == "_FillValue" else plain_values(value)
+        for key, value in image.attrs.items()
+    }
+    texts = {key: coord for key, coord in image.coords.items() if coord.dtype.kind == "U"}
+    image = image.assign_coords(  # fixed-length text has no place in Zarr format 3
+        {key: (coord.dims, coord.values.astype(object)) for key, coord in texts.items()}
+    )
+    # Zarr wants equal chunks, xarray would otherwise declare NaN as nodata of all floats.
+    even = image.data.rechunk(tuple(max(lengths) for lengths in image.data.chunks))
+    dataset = _checked_valid(image.copy(data=even)).rename(name).to_dataset()
+    encoding: dict[Any, dict[str, Any]] = {
+        key: {} if "_FillValue" in variable.attrs else {"_FillValue": None}
+        for key, variable in dataset.variables.items()
+    }
+    if "spatial_ref" in image.coords:
+        encoding[name]["grid_mapping"] = "spatial_ref"
+    with replacing(path, folder=True, overwrite=overwrite) as partial:
+        dataset.to_zarr(partial, zarr_format=3, consolidated=False, encoding=encoding)
 
 
 def _with_mask(scene: xr.DataArray, path: Path) -> xr.DataArray:
@@ -451,16 +479,17 @@ def _default_scale(dtype: np.dtype[Any]) -> float:
     return 1.0
 
 
-def _checked_valid(scene: xr.DataArray) -> xr.DataArray:
-    """Give the `valid` coordinate, if there is one, the scene's order and chunks."""
-    if "valid" not in scene.coords:
-        return scene
-    valid = scene.coords["valid"].reset_coords(drop=True)
-    if set(valid.dims) != {"y", "x"}:
+def _checked_valid(image: xr.DataArray) -> xr.DataArray:
+    """Give the `valid` coordinate, if there is one, the image's order and chunks."""
+    if "valid" not in image.coords:
+        return image
+    chunks = dict(zip(image.dims, image.data.chunks, strict=True))
+    del chunks["band"]
+    valid = image.coords["valid"].reset_coords(drop=True)
+    if set(valid.dims) != set(chunks):
         raise SceneError(
-            f"Coordinate valid must have dims (y, x), got {valid.dims}. "
+            f"Coordinate valid must have dims ({', '.join(map(str, chunks))}), got {valid.dims}. "
             "Drop it, or mask bands by a nodata value instead."
         )
-    rows, columns = scene.data.chunks[1:]
-    data = valid.transpose("y", "x").chunk({"y": rows, "x": columns}).data.astype(bool)
-    return scene.assign_coords(valid=(("y", "x"), data))
+    data = valid.transpose(*chunks).chunk(chunks).data.astype(bool)
+    return image.assign_coords(valid=(tuple(chunks), data))

@@ -214,6 +214,7 @@ def find_tiles(
     *,
     settings: ClassifySettings,
     timer: StageTimer,
+    keep: Callable[[xr.Dataset], xr.Dataset] | None = None,
 ) -> xr.Dataset:
     """Phase one: classify the tiles of a scene. Computes.
 
@@ -227,6 +228,8 @@ def find_tiles(
         How to classify.
     timer : StageTimer
         Takes the time of the stage "tiles".
+    keep : callable, optional
+        Computes the lazy tiles into a store and opens it, where they should survive this process.
 
     Returns
     -------
@@ -244,14 +247,15 @@ def find_tiles(
         When there is a single class, or a class of a handful of tiles.
     """
     with timer.stage("tiles"):
-        tiles = predict_tiles(
+        lazy = predict_tiles(
             scene,
             network,
             tile_size=settings.tile_size,
             min_probability=settings.min_probability,
             despeckle=settings.despeckle,
             edge=settings.edge,
-        ).compute()
+        )
+        tiles = (keep(lazy) if keep else lazy).compute()
     codes, counts = np.unique(tiles["tile_class"].data, return_counts=True)
     found = {int(code): int(count) for code, count in zip(codes, counts, strict=True) if code}
     if not found:
@@ -271,6 +275,7 @@ def learn_scene(
     *,
     settings: ClassifySettings,
     classifier: Any = None,
+    initial: Network | None = None,
     timer: StageTimer,
     progress: Callable[[int, int], None] | None = None,
 ) -> Network | PixelClassifier:
@@ -288,6 +293,8 @@ def learn_scene(
         How to sample and fit.
     classifier : sklearn classifier, optional
         Fitted in place of a patch network.
+    initial : Network, optional
+        Patch network of a scene like this one, to go on from.
     timer : StageTimer
         Takes the times of the stages "samples" and "fit".
     progress : callable, optional
@@ -322,6 +329,7 @@ def learn_scene(
             class_shares=class_shares(tiles["tile_class"]),
             seed=settings.seed,
             settings=settings.fit,
+            initial=initial,
             progress=progress,
         )
     return learned

@@ -45,7 +45,7 @@ def never_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     def begun(*_: Any, **__: Any) -> None:
         pytest.fail("work began before the input was checked")
 
-    monkeypatch.setattr("csc_xr.runs.find_tiles", begun)
+    monkeypatch.setattr("csc_xr.runs.scene.find_tiles", begun)
 
 
 def refused(folder: Path, *words: object) -> Ended:

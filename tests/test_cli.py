@@ -91,7 +91,7 @@ def test_every_image_has_its_outputs_and_nothing_else(runs: Runs) -> None:
         "photo_network.keras",
         "photo_run.json",
     }
-    assert found == of_fjord | of_photo
+    assert found == of_fjord | of_photo | {"csc_xr_job.json"}
     stores = {path.name for path in runs.out.glob("*.zarr")}
     assert stores == {"Fjord_1_classified.zarr", "photo_classified.zarr"}
     assert not list(runs.out.glob("*.partial")) + list(runs.out.glob(".*"))
@@ -99,10 +99,12 @@ def test_every_image_has_its_outputs_and_nothing_else(runs: Runs) -> None:
 
 def test_stages_are_told_with_their_seconds(runs: Runs) -> None:
     lines = runs.ended.err.splitlines()
-    assert lines[0] == "Fjord_1 (1 of 2)"
-    assert lines[len(STAGES) + 1] == "photo (2 of 2)"
-    assert len(lines) == 2 + 2 * len(STAGES)
-    for name, line in zip(STAGES, lines[1:], strict=False):
+    plan = r"plan: \d+ chunks of at most \d+ x \d+ px, \d+ at once; about .* GB of .* GB allowed"
+    assert re.fullmatch(plan, lines[0])
+    assert lines[1] == "Fjord_1 (1 of 2)"
+    assert lines[len(STAGES) + 2] == "photo (2 of 2)"
+    assert len(lines) == 3 + 2 * len(STAGES)
+    for name, line in zip(STAGES, lines[2:], strict=False):
         assert re.fullmatch(rf"  {name} +\d+\.\d s", line)
 
 
@@ -187,7 +189,7 @@ def test_results_in_the_folder_of_the_images_are_not_taken_for_images(
         begun.append(job.name)
         raise SceneError(f"{job.name} is not wanted.")
 
-    monkeypatch.setattr("csc_xr.runs.run_job", begin)
+    monkeypatch.setattr("csc_xr.runs.folder.run_job", begin)
     write_image(runs.out / "new.tif")
     ended = run_cli("classify", runs.out, "--model", runs.model, "--out", runs.out, *QUICK)
     (runs.out / "new.tif").unlink()
@@ -203,7 +205,7 @@ def test_one_image_that_fails_does_not_stop_the_others(
         begun.append(job.name)
         raise SceneError(f"{job.name} is damaged.")
 
-    monkeypatch.setattr("csc_xr.runs.run_job", begin)
+    monkeypatch.setattr("csc_xr.runs.folder.run_job", begin)
     ended = run_cli("classify", runs.images, "--model", runs.model, "--out", tmp_path)
     assert ended.code == 2
     assert begun == ["Fjord_1", "photo"]
@@ -232,7 +234,9 @@ def test_nodata_value_that_does_not_occur_is_noted(runs: Runs, tmp_path: Path) -
     words = ("--model", runs.model, "--out", tmp_path / "out", *QUICKEST)
     told = "names 65535.* as nodata but does not seem to hold it"
     assert re.search(told, run_cli("classify", image, *words).err)
-    ended = run_cli("classify", image, "--nodata", "0", *words)
+    refused = run_cli("classify", image, "--nodata", "0", *words)
+    assert "opening.nodata was None, now 0.0" in refused.err
+    ended = run_cli("classify", image, "--nodata", "0", *words, "--overwrite")
     assert not re.search(told, ended.err)
     with rasterio.open(tmp_path / "out" / "chip_classified.tif") as file:
         classes = file.read(1)
@@ -323,7 +327,7 @@ def test_model_is_converted_and_described(runs: Runs, tmp_path: Path) -> None:
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    chosen = inspect.signature(cli.classify).parameters
+    chosen = inspect.signature(cli.classify.classify).parameters
     for settings in (ClassifySettings(), FitSettings()):
         for name in set(vars(settings)) & set(chosen):
             assert chosen[name].default == getattr(settings, name), name
@@ -334,7 +338,7 @@ def test_help_names_every_command_and_option() -> None:
     assert said.code == 0
     assert all(name in said.out for name in ("classify", "evaluate", "demo", "model"))
     said = run_cli("classify", "-h").out
-    for name in inspect.signature(cli.classify).parameters:
+    for name in inspect.signature(cli.classify.classify).parameters:
         if name != "images":
             assert f"--{name.replace('_', '-')}" in said
 
@@ -355,8 +359,8 @@ def test_interrupt_in_the_process(runs: Runs, tmp_path: Path, monkeypatch: Any) 
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("csc_xr.runs.prepare_jobs", interrupt)
-    monkeypatch.setattr("csc_xr.cli._leave", codes.append)
+    monkeypatch.setattr("csc_xr.runs.jobs.prepare_jobs", interrupt)
+    monkeypatch.setattr("csc_xr.cli.terminal._leave", codes.append)
     ended = run_cli("classify", runs.images, "--model", runs.model, "--out", tmp_path)
     assert codes == [130]
     assert ended.err == "csc-xr: interrupted; what was finished is kept.\n"
@@ -379,7 +383,7 @@ def command(*words: object) -> subprocess.Popen[str]:
         signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_ends_a_run_and_leaves_nothing(runs: Runs, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_run_and_leaves_what_is_finished(runs: Runs, tmp_path: Path) -> None:
     """Also shows that what TensorFlow writes at its start does not reach the user."""
     out = tmp_path / "out"
     image = runs.images / "Fjord_1.tif"
@@ -398,10 +402,14 @@ def test_ctrl_c_ends_a_run_and_leaves_nothing(runs: Runs, tmp_path: Path) -> Non
         said.extend(process.stderr)
         watchdog.cancel()
     assert process.returncode == 130
-    assert said[0] == "Fjord_1 (1 of 1)\n"
-    assert [line.split()[0] for line in said[1:-1]] == ["tiles", "samples", "fit"]
+    assert said[1] == "Fjord_1 (1 of 1)\n"
+    assert [line.split()[0] for line in said[2:-1]] == ["tiles", "samples", "fit"]
     assert said[-1] == "csc-xr: interrupted; what was finished is kept.\n"
-    assert files_in(out) == []
+    (left,) = (out / "unfinished").iterdir()
+    assert {path.name for path in left.iterdir()} == {"work.json", "tiles.zarr"}
+    assert not [name for name in files_in(out) if "partial" in name]
+    found = run_cli("status", out).out
+    assert re.search(r"unfinished +Fjord_1 +chunks: tiles 2/2, result 0/0", found)
 
 
 def test_bad_input_to_the_installed_command(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from csc_xr.export import open_result
 from csc_xr.labels import find_labels
 from csc_xr.legend import GLACIER
 from csc_xr.record import StageTimer
-from csc_xr.runs import RunResult
+from csc_xr.runs.scene import RunResult
 from csc_xr.scene import find_images
 from csc_xr.synthetic import fjord
 

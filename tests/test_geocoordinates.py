@@ -62,7 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         write_scene(open_scene(path), images / f"{name} stored.zarr")
     wanted = [word for name in OUTPUTS for word in ("--output", name)]
     model = write_network(folder)
-    with mock.patch("csc_xr.runs.four_part_figure"):  # pictures take half the time
+    with mock.patch("csc_xr.runs.scene.four_part_figure"):  # pictures take half the time
         ended = run_cli("classify", images, "--model", model, "--out", out, *QUICKEST, *wanted)
     assert ended.code == 0, ended.err
     return Run(images, out)

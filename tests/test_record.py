@@ -102,7 +102,7 @@ def test_record_goes_to_json(tmp_path: Path) -> None:
     record = start_record(
         parameters={"patch_size": 7, "radius": np.float32(4), "nodata": float("nan")},
         seed=3,
-        inputs=[scene],
+        inputs=[describe_input(scene)],
         networks={"tiles": "ab" * 32},
     )
     assert record.finished == ""

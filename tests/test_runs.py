@@ -33,7 +33,8 @@ from csc_xr.inputs import list_images
 from csc_xr.networks.bundle import open_network
 from csc_xr.progress import stage_progress
 from csc_xr.record import StageTimer, report_pixels, watching_pixels
-from csc_xr.runs import Job, RunResult, prepare_jobs, run_job, score_result
+from csc_xr.runs.jobs import Job, prepare_jobs
+from csc_xr.runs.scene import RunResult, run_job, score_result
 from csc_xr.scene import open_scene
 from csc_xr.training.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings
@@ -127,7 +128,8 @@ def test_record_stands_only_beside_its_own_outputs(
     def full_disk(*_: Any, **__: Any) -> None:
         raise OutputError("The disk is full.")
 
-    monkeypatch.setattr("csc_xr.runs.four_part_figure", full_disk)
+    monkeypatch.setattr("csc_xr.runs.scene.four_part_figure", full_disk)
+    job = job_of(tmp_path / "scene.tif", out, FOREST, overwrite=True)
     with pytest.raises(OutputError, match="disk is full"):
         forest_run(job, out)
     assert not record.exists()

@@ -6,10 +6,11 @@ import hashlib
 import json
 import shutil
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -105,6 +106,26 @@ class Network:
             )
         return convolutional_form(self.model, patch_size=self.card.size)
 
+    def kept_at(self, path: str | Path) -> Network:
+        """Give a copy that travels to other processes as the name of its file.
+
+        A process opens the file once, however many tasks need the network. Without this a
+        network travels whole.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where :func:`save_network` wrote it; all processes must see it.
+
+        Returns
+        -------
+        Network
+            The same network.
+        """
+        copy = Network(self.card, self.model)
+        object.__setattr__(copy, "_file", Path(path).absolute())
+        return copy
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Network) and self.fingerprint == other.fingerprint
 
@@ -115,6 +136,8 @@ class Network:
         return self.fingerprint
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if hasattr(self, "_file"):
+            return _reopen, (self._file, self.fingerprint)
         # Plain values and arrays: workers rebuild the model through the same checks as a file.
         content = (self.card.to_dict(), _architecture(self.model), self.model.get_weights())
         return _rebuild, content
@@ -356,3 +379,22 @@ def _rebuild(card: dict[str, Any], architecture: str, weights: list[Any]) -> Net
     model = _model_from_architecture(architecture, "The network")
     model.set_weights(weights)
     return Network(NetworkCard.from_dict(card), model)
+
+
+_reopening = threading.Lock()
+
+
+def _reopen(path: Path, fingerprint: str) -> Network:
+    with _reopening:
+        return _open_once(path, fingerprint)
+
+
+@lru_cache(maxsize=4)
+def _open_once(path: Path, fingerprint: str) -> Network:
+    network = open_network(path)
+    if network.fingerprint != fingerprint:
+        raise NetworkError(
+            f"{path} must stay as it was written while work goes on, but it holds another network "
+            "now. Start the work again."
+        )
+    return network.kept_at(path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -20,6 +22,11 @@ from csc_xr.networks.pixelwise import PixelClassifier
 from csc_xr.training.sampling import Samples
 
 Progress = Callable[[int, int], None]
+
+WARM_SHARE = 3
+"""A fit that goes on from another network takes one part in so many of the steps."""
+
+_fitting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -133,12 +140,13 @@ def fit_patch_network(
     class_shares: dict[int, float],
     seed: int,
     settings: FitSettings | None = None,
+    initial: Network | None = None,
     progress: Progress | None = None,
 ) -> tuple[Network, FitReport]:
     """Fit a patch network to the samples of one scene.
 
     With the same samples, seed and settings the result is the same to the bit on any machine of
-    one kind, since TensorFlow runs on one thread.
+    one kind, since TensorFlow runs on one thread. Threads of a process take turns.
 
     Parameters
     ----------
@@ -156,6 +164,9 @@ def fit_patch_network(
         Of the first weights, the validation split and the order of the samples.
     settings : FitSettings, optional
         How to fit.
+    initial : Network, optional
+        A patch network of the same bands, size and legend whose weights are the first ones; a
+        third of the steps then do.
     progress : callable, optional
         Called with steps done and steps at most.
 
@@ -165,27 +176,27 @@ def fit_patch_network(
         A patch network.
     report : FitReport
         How it went.
+
+    Raises
+    ------
+    ParameterError
+        When the initial network has another shape.
     """
     settings = settings or FitSettings()
     steps = settings.steps_for(len(samples.counts()))
+    if initial is not None:
+        steps = max(1, steps // WARM_SHARE)
     patch_size = samples.patches.shape[1]
-    model = build_patch_network(
-        patch_size=patch_size,
-        n_bands=len(bands),
-        n_outputs=legend.n_outputs,
-        activation=settings.activation,
-        momentum=0.95,
-        seed=seed,
-    )
-    model.compile(
-        optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps, alpha=0.01),
-            amsgrad=True,
-        ),
-        loss="sparse_categorical_crossentropy",
-        weighted_metrics=[],
-    )
-    report = _run_steps(model, samples, scale, seed, settings, steps, progress)
+    shape = _Shape(patch_size, len(bands), legend.n_outputs, settings.activation)
+    model = shape.build(seed)
+    if initial is not None:
+        _check_initial(initial, model)
+        model.set_weights(initial.model.get_weights())
+    with _fitting:
+        trainer = _trainer(shape, steps, settings.learning_rate)
+        _begin_anew(trainer, model.get_weights())
+        report = _run_steps(trainer, samples, scale, seed, settings, steps, progress)
+        model.set_weights(trainer.get_weights())
     _shift_by_frequency(model, class_shares, settings.frequency_power)
     card = NetworkCard(
         kind="patch",
@@ -279,6 +290,53 @@ def class_shares(classes: xr.DataArray) -> dict[int, float]:
     counts[0] = 0
     total = int(counts.sum())
     return {int(code): float(counts[code] / total) for code in np.flatnonzero(counts)}
+
+
+class _Shape(NamedTuple):
+    """What decides the graph of a patch network."""
+
+    patch_size: int
+    n_bands: int
+    n_outputs: int
+    activation: Literal["relu", "linear"]
+
+    def build(self, seed: int) -> Any:
+        return build_patch_network(**self._asdict(), momentum=0.95, seed=seed)
+
+
+@lru_cache(maxsize=8)
+def _trainer(shape: _Shape, steps: int, learning_rate: float) -> Any:
+    """Compile a model that all fits of one shape and length use in turn.
+
+    TensorFlow never gives back what a compiled training step takes, some 20 MB: a process that
+    fits one scene after another must not compile one for each.
+    """
+    model = shape.build(0)
+    decay = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.01)
+    model.compile(
+        optimizer=keras.optimizers.Adam(decay, amsgrad=True),
+        loss="sparse_categorical_crossentropy",
+        weighted_metrics=[],
+    )
+    return model
+
+
+def _begin_anew(model: Any, weights: list[NDArray[np.float32]]) -> None:
+    model.set_weights(weights)
+    model.optimizer.build(model.trainable_variables)
+    for variable in model.optimizer.variables:
+        variable.assign(np.zeros(variable.shape, variable.dtype))
+
+
+def _check_initial(initial: Network, model: Any) -> None:
+    found = [values.shape for values in initial.model.get_weights()]
+    needed = [values.shape for values in model.get_weights()]
+    if found != needed:
+        raise ParameterError(
+            "A fit goes on from a patch network of the same bands, patch size and legend, got one "
+            f"for bands {', '.join(initial.card.bands)}, patches of {initial.card.size} px and "
+            f"legend {initial.card.legend.name!r}. Leave it out, or pass one of the same kind."
+        )
 
 
 def _run_steps(

@@ -1,0 +1,166 @@
+"""The terminal: the application, how it ends, and what it prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from csc_xr.errors import CscError, CscWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from csc_xr.runs.scene import RunResult
+
+app = typer.Typer(
+    help="CNN-Supervised Classification of imagery of any size.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+model_app = typer.Typer(help="Look at networks and convert them.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+
+BAD_INPUT = 2
+"""Exit code for input that cannot be used."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_PHASES = {"tile_class": "phase one, tiles", "pixel_class": "phase two, pixels"}
+
+
+def main() -> None:
+    """Run the command line; errors csc_xr raises on purpose are one message and exit code 2."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CscWarning)
+        warnings.showwarning = _print_warning  # type: ignore[assignment]  # called by position
+        try:
+            app(prog_name="csc-xr")
+        except CscError as error:
+            print_error(error)
+            sys.exit(BAD_INPUT)
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                typer.secho("csc-xr: interrupted; what was finished is kept.", fg="red", err=True)
+                _leave(INTERRUPTED)
+            raise
+
+
+def _leave(code: int) -> None:
+    """End at once: threads that still compute would write into folders already removed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def print_error(error: CscError) -> None:
+    """Print what went wrong."""
+    typer.secho(f"csc-xr: {error}", fg="red", err=True)
+
+
+def print_outcomes(
+    sizes: Mapping[str, int], client: Any, start: Callable[[Any], Iterator[Any]]
+) -> list[str]:
+    """Run scenes, show how far they are, print what comes of each; give the names that failed.
+
+    ``sizes`` are pixels by name; ``start`` takes what watches a scene that is done here.
+    """
+    from csc_xr.progress import scenes_progress, stage_progress
+    from csc_xr.runs.cluster import watching_cluster
+    from csc_xr.runs.spread import Failure
+
+    numbers = {name: number for number, name in enumerate(sizes, 1)}
+
+    def watch(name: str, pixels: int) -> Any:
+        return stage_progress(f"{name} ({numbers[name]} of {len(sizes)})", pixels=pixels)
+
+    failed = []
+    with ExitStack() as shown:
+        tell: Any = None
+        chosen: Any = watch
+        if client is not None:
+            tell = shown.enter_context(scenes_progress(len(sizes), 2 * sum(sizes.values())))
+            shown.enter_context(watching_cluster(client, tell.pixels_done))
+            chosen = None
+        for outcome in start(chosen):
+            if tell is not None:
+                tell.scene_done()
+            if isinstance(outcome, Failure):
+                _print_failure(outcome.name, outcome.message)
+                failed.append(outcome.name)
+            else:
+                print_result(outcome)
+    return failed
+
+
+def _print_failure(name: str, message: str) -> None:
+    where = "" if name in message else f"{name}: "
+    typer.secho(f"csc-xr: {where}{quoted(message)}", fg="red", err=True)
+
+
+def quoted(message: str) -> str:
+    """Give the last line of a traceback, and any other message as it is."""
+    return message.strip().splitlines()[-1] if message.startswith("Traceback") else message
+
+
+def _print_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    if issubclass(category, CscWarning):
+        typer.secho(f"csc-xr: note: {message}", fg="yellow", err=True)
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Hide what TensorFlow's libraries write while they start, which no setting of theirs does.
+
+    Set the log level in the environment to see it.
+    """
+    if _LOG_LEVEL in os.environ:
+        yield
+        return
+    os.environ[_LOG_LEVEL] = "2"
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def print_result(result: RunResult) -> None:
+    """Print the scores of a scene, its files, and what it cost."""
+    if result.kept:
+        typer.echo(f"{result.name} is done already: {result.outputs['record']}\n")
+        return
+    print_scores(result.scores)
+    print_rows(result.outputs)
+    seconds = sum(result.record.stage_seconds.values())
+    peak = result.record.peak_memory_bytes / 1e9
+    print_rows({"took": f"{seconds:.1f} s, at most {peak:.2f} GB of memory"})
+    typer.echo("")
+
+
+def print_scores(scores: dict[str, pd.DataFrame]) -> None:
+    """Print a table for each phase."""
+    for phase, report in scores.items():
+        typer.echo(f"\n{_PHASES.get(phase, phase)}")
+        typer.echo(report.round(3).to_string(index=False, na_rep=""))
+    if scores:
+        typer.echo("")
+
+
+def print_rows(rows: Mapping[str, Any]) -> None:
+    """Print names and values, a row each."""
+    for name, value in rows.items():
+        typer.echo(f"{name:12} {value}")

@@ -1,0 +1,1 @@
+"""Runs over files: everything checked first, then classified, written, and taken up again."""

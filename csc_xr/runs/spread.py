@@ -1,0 +1,244 @@
+"""Scenes one after another here, or side by side on the workers of a cluster."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import dask
+
+from csc_xr.contexts import SharedContext
+from csc_xr.errors import CscError, OutputError
+from csc_xr.files import write_json
+from csc_xr.record import StageTimer
+from csc_xr.runs.jobs import Job
+from csc_xr.runs.unfinished import failure_file
+
+Progress = Callable[[int, int], None]
+
+RETRIES = 3
+"""How often a scene is tried again when another process was at work on it."""
+
+
+class SceneTask(Protocol):
+    """The work on one scene; it travels to workers."""
+
+    @property
+    def name(self) -> str:
+        """Name of the scene."""
+
+    @property
+    def key(self) -> str:
+        """Identifies the work: the same work has the same key."""
+
+    @property
+    def job(self) -> Job:
+        """The scene."""
+
+    def run(self, timer: StageTimer, fit_progress: Progress | None) -> Any:
+        """Do the work, or find it done.
+
+        Parameters
+        ----------
+        timer : StageTimer
+            Takes the time of each stage.
+        fit_progress : callable or None
+            Called with steps done and steps at most.
+
+        Returns
+        -------
+        object
+            What came of it.
+        """
+
+
+class Watch(Protocol):
+    """Shows how far a scene is: given its name and pixels, lends what tells of stages and steps."""
+
+    def __call__(
+        self, name: str, pixels: int
+    ) -> AbstractContextManager[tuple[StageTimer, Progress | None]]:
+        """Watch one scene."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scene that could not be classified.
+
+    Attributes
+    ----------
+    name : str
+        Name of the scene.
+    message : str
+        Why.
+    fatal : bool
+        True when the next scene would fail the same way, as on a full disk.
+    """
+
+    name: str
+    message: str
+    fatal: bool = False
+
+
+def run_here(task: SceneTask, timer: StageTimer, fit_progress: Progress | None = None) -> Any:
+    """Do the work on one scene in this process.
+
+    Parameters
+    ----------
+    task : SceneTask
+        The work.
+    timer : StageTimer
+        Takes the time of each stage.
+    fit_progress : callable, optional
+        Called with steps done and steps at most.
+
+    Returns
+    -------
+    object or Failure
+        What came of it.
+    """
+    try:
+        return task.run(timer, fit_progress)
+    except OutputError as error:
+        return Failure(task.name, str(error), fatal=True)
+    except CscError as error:
+        return Failure(task.name, str(error))
+    except Exception:  # whatever it is, it must not stop the other scenes
+        return Failure(task.name, traceback.format_exc())
+
+
+def outcomes(
+    tasks: Sequence[SceneTask], client: Any = None, watch: Watch | None = None
+) -> Iterator[Any]:
+    """Do the work on many scenes: here one after another, or spread over a cluster.
+
+    Parameters
+    ----------
+    tasks : sequence of SceneTask
+        The work.
+    client : distributed.Client, optional
+        Connected to a cluster. Several scenes are then spread over the workers, each as one task;
+        of a single scene the chunks are.
+    watch : callable, optional
+        Shows how far a scene is that is done here.
+
+    Yields
+    ------
+    object or Failure
+        What the tasks give, as each ends. A fatal failure is the last.
+    """
+    if client is not None and len(tasks) > 1:
+        threads = threads_per_scene(client, len(tasks))
+        yield from run_on_cluster(tasks, client, threads=threads)
+        return
+    for task in tasks:
+        if watch is None:
+            outcome = run_here(task, StageTimer())
+        else:
+            sizes = task.job.scene.sizes
+            with watch(task.name, sizes["y"] * sizes["x"]) as (timer, fit_progress):
+                outcome = run_here(task, timer, fit_progress)
+        yield outcome
+        if isinstance(outcome, Failure) and outcome.fatal:
+            return
+
+
+def run_on_cluster(tasks: Sequence[SceneTask], client: Any, *, threads: int) -> Iterator[Any]:
+    """Do the work on many scenes, each a task of its own on a worker.
+
+    A worker that dies loses no more than the chunks it was computing: its scenes go on elsewhere.
+    After a failure that the others would share, the rest is cancelled.
+
+    Parameters
+    ----------
+    tasks : sequence of SceneTask
+        The work.
+    client : distributed.Client
+        Connected to the cluster.
+    threads : int
+        Threads of a worker that one scene may use.
+
+    Yields
+    ------
+    object or Failure
+        What the tasks give, in the order they end.
+    """
+    from distributed import as_completed
+
+    futures = {
+        client.submit(_run_on_worker, task, threads, key=task.key, pure=False): task
+        for task in tasks
+    }
+    for future in as_completed(futures):
+        task = futures.pop(future)
+        error = future.exception()
+        if error is None:
+            outcome = future.result()
+        else:  # the worker itself was lost, several times
+            outcome = Failure(task.name, f"{type(error).__name__}: {error}")
+        future.release()
+        yield outcome
+        if isinstance(outcome, Failure) and outcome.fatal:
+            client.cancel(list(futures))
+            return
+
+
+def note_failure(out: Path, failure: Failure) -> None:
+    """Write down why a scene failed, for who asks later.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    failure : Failure
+        What happened.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    content = {"name": failure.name, "error": failure.message}
+    write_json(content, failure_file(out, failure.name))
+
+
+def threads_per_scene(client: Any, n_scenes: int) -> int:
+    """Divide the threads of a cluster among scenes.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to the cluster.
+    n_scenes : int
+        Scenes to do.
+
+    Returns
+    -------
+    int
+        At least 1; more where there are fewer scenes than threads.
+    """
+    threads: list[int] = list(client.nthreads().values())
+    return max(1, min(max(threads, default=1), sum(threads) // max(n_scenes, 1)))
+
+
+_local_dask: dict[int, SharedContext] = {}
+
+
+def _run_on_worker(task: SceneTask, threads: int) -> Any:
+    # Inside a task Dask would send chunks back to the cluster; a scene stays with its worker.
+    local = _local_dask.setdefault(
+        threads, SharedContext(lambda: dask.config.set(scheduler="threads", num_workers=threads))
+    )
+    with local.held():
+        for attempt in range(RETRIES):
+            outcome = run_here(task, StageTimer())
+            if not (isinstance(outcome, Failure) and outcome.fatal) or attempt == RETRIES - 1:
+                break
+            # A worker whose client died may have finished the scene and tidied up meanwhile.
+            time.sleep(0.2)
+    return outcome

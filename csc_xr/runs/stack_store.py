@@ -1,0 +1,129 @@
+"""The store of a classified stack: one scene a chunk along its first dimension."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from zarr.codecs import ZstdCodec
+
+from csc_xr.blockwise import CHUNK
+from csc_xr.export import storable
+from csc_xr.files import replacing
+from csc_xr.legend import ClassLegend
+from csc_xr.stack import stack_names
+
+_CLASSES = ("tile_class", "pixel_class", "disagreement")
+
+
+def make_store(
+    stack: xr.DataArray, path: Path, *, outputs: tuple[str, ...], legend: ClassLegend
+) -> None:
+    """Make the store of a stack's results, empty: all scenes 0, in place of one that is there.
+
+    Parameters
+    ----------
+    stack : xarray.DataArray
+        Dims (time or scene, band, y, x).
+    path : Path
+        The store.
+    outputs : tuple of str
+        Variables besides the classes of both phases.
+    legend : ClassLegend
+        The classes.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    plain = _template(stack, outputs, legend)
+    with replacing(path, folder=True, overwrite=True) as partial:
+        plain.to_zarr(
+            partial, mode="w", zarr_format=3, consolidated=False, compute=False,
+            encoding=_encoding(plain),
+        )  # fmt: skip
+
+
+def extend_store(
+    stack: xr.DataArray, path: Path, *, known: int, outputs: tuple[str, ...], legend: ClassLegend
+) -> None:
+    """Make room in a store for scenes that came after those it has.
+
+    Parameters
+    ----------
+    stack : xarray.DataArray
+        Dims (time or scene, band, y, x); begins with the scenes of the store.
+    path : Path
+        The store.
+    known : int
+        Number of scenes it has.
+    outputs : tuple of str
+        Variables besides the classes of both phases.
+    legend : ClassLegend
+        The classes.
+    """
+    lead = str(stack.dims[0])
+    plain = _template(stack.isel({lead: slice(known, None)}), outputs, legend)
+    fixed = [name for name in plain.variables if lead not in plain[name].dims]
+    plain.drop_vars(fixed).to_zarr(
+        path, append_dim=lead, zarr_format=3, consolidated=False, compute=False
+    )
+
+
+def stored_scenes(path: Path) -> list[str]:
+    """List the scenes of a store.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+
+    Returns
+    -------
+    list of str
+        Names in order; empty when there is no store.
+    """
+    if not (path / "zarr.json").is_file():
+        return []
+    opened = xr.open_zarr(path, consolidated=False, chunks=None)
+    return [str(name) for name in opened.coords["scene"].values.ravel()]
+
+
+def _template(stack: xr.DataArray, outputs: tuple[str, ...], legend: ClassLegend) -> xr.Dataset:
+    lead = str(stack.dims[0])
+    sizes = {name: stack.sizes[name] for name in (lead, "y", "x")}
+    coords: dict[str, Any] = {
+        str(name): coord.variable
+        for name, coord in stack.coords.items()
+        if name in (lead, "y", "x", "spatial_ref", "time")
+    }
+    coords["scene"] = ((lead,), np.array(stack_names(stack), dtype=object))
+    made: dict[str, Any] = {}
+    for name in ("tile_class", "pixel_class", *outputs):
+        dtype = np.uint8 if name in _CLASSES else np.float32
+        dims, shape = tuple(sizes), tuple(sizes.values())
+        if name == "probability":
+            dims = (lead, "class", "y", "x")
+            shape = (sizes[lead], len(legend.codes), sizes["y"], sizes["x"])
+            coords["class"] = (("class",), list(legend.codes))
+        # One chunk here, so that no graph is made: nothing of it is ever computed.
+        empty = da.zeros(shape, dtype=dtype, chunks=-1)
+        attributes = legend.flag_attributes() if name.endswith("_class") else {}
+        made[name] = xr.Variable(dims, empty, attributes)
+        if "spatial_ref" in coords:
+            made[name].encoding["grid_mapping"] = "spatial_ref"
+    return storable(xr.Dataset(made, coords=coords))
+
+
+def _encoding(plain: xr.Dataset) -> dict[str, dict[str, Any]]:
+    codecs = (ZstdCodec(level=0, checksum=True),)
+    found = {}
+    for name, variable in plain.data_vars.items():
+        sides = [min(CHUNK, n) for n in variable.shape[-2:]]
+        between = variable.shape[1:-2]
+        found[str(name)] = {"chunks": (1, *between, *sides), "compressors": codecs}
+    return found

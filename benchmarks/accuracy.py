@@ -21,7 +21,7 @@ from csc_xr.errors import CscWarning
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.networks.bundle import open_network
 from csc_xr.record import StageTimer
-from csc_xr.runs.scene import score_result
+from csc_xr.runs.scores import score_result
 from csc_xr.scene import open_scene
 from csc_xr.workflow import ClassifySettings, apply_learned, find_tiles, learn_scene
 

@@ -36,6 +36,10 @@ class OutputError(CscError, OSError):
     """Results cannot be written where they were asked for."""
 
 
+class ResumeError(OutputError):
+    """Earlier work is there that was made in another way."""
+
+
 class ClusterError(CscError, RuntimeError):
     """A Dask cluster cannot be reached, or its workers cannot do the work."""
 

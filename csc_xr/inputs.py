@@ -12,9 +12,8 @@ import xarray as xr
 from csc_xr.errors import CscWarning, SceneError
 from csc_xr.record import RECORD_END
 from csc_xr.scene import IMAGE_SUFFIXES, find_images, valid_pixels
+from csc_xr.stores import is_store
 from csc_xr.workflow import OUTPUTS
-
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zmetadata")
 
 
 def list_images(given: Sequence[str | Path]) -> list[Path]:
@@ -38,8 +37,7 @@ def list_images(given: Sequence[str | Path]) -> list[Path]:
     """
     paths: list[Path] = []
     for path in map(Path, given):
-        is_store = path.suffix == ".zarr" or any((path / mark).exists() for mark in _ZARR_MARKS)
-        if not path.is_dir() or is_store:
+        if not path.is_dir() or path.suffix == ".zarr" or is_store(path):
             paths.append(path)
             continue
         written = _written_before(path)

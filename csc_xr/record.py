@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -436,6 +437,11 @@ def software_versions() -> dict[str, str]:
     dict of str to str
         Version by name: Python, GDAL, and the packages that are installed.
     """
+    return dict(_installed())
+
+
+@cache
+def _installed() -> dict[str, str]:
     # Imported here: reading versions is no reason to load GDAL whenever records are imported.
     import rasterio
 

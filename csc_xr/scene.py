@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -14,7 +14,6 @@ import xarray as xr
 
 from csc_xr.bands import (
     check_bands,
-    check_count,
     choose_bands,
     file_mask,
     file_nodata,
@@ -24,17 +23,15 @@ from csc_xr.bands import (
     pixels_with_data,
 )
 from csc_xr.errors import CscWarning, SceneError
-from csc_xr.files import plain_values, replacing
 from csc_xr.grid import is_georeferenced, place, same_grid, scene_transform
 from csc_xr.raster import (
     CHUNK,
     Chunks,
     check_complete,
-    chunk_sizes,
     lazy_bands,
-    near_blocks,
     open_raster,
 )
+from csc_xr.stores import NodataWhen, open_store, with_aligned_valid, with_settings, write_store
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -51,11 +48,7 @@ __all__ = [
 IMAGE_SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".zarr")
 """Endings of the names :func:`find_images` takes for images."""
 
-NodataWhen = Literal["any", "all"]
-
 _LABEL_NAME = re.compile(r"SCLS|(?:^|[ _.-])(?:EDGE|VM)(?:$|[ _.-])")
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zmetadata")
-_STORED = {"scene": (3, "band, y, x"), "stack": (4, "time or scene, band, y, x")}
 
 
 def open_scene(
@@ -130,10 +123,13 @@ def open_scene(
     if not source.exists():
         raise SceneError(f"{source} must be an image, but there is no such file. Check the path.")
     if source.is_dir():
-        scene = _open_zarr(source, "scene", _check_dims, bands, band_names, chunks)
+        scene = open_store(
+            source, "scene", _check_dims, bands=bands, band_names=band_names, chunks=chunks
+        )
     else:
         scene = _open_file(source, bands, band_names, chunks, nodata, nodata_when or "any")
-    scene = validate_scene(_with_settings(scene, source, scale, nodata, nodata_when))
+    scene = with_settings(scene, source, scale=scale, nodata=nodata, nodata_when=nodata_when)
+    scene = validate_scene(scene)
     return scene if mask is None else _with_mask(scene, Path(mask))
 
 
@@ -183,7 +179,7 @@ def validate_scene(scene: xr.DataArray) -> xr.DataArray:
         scene = scene.chunk({"band": -1, "y": CHUNK, "x": CHUNK})
     elif len(scene.data.chunks[0]) > 1:
         scene = scene.chunk({"band": -1})
-    return _checked_valid(scene)
+    return with_aligned_valid(scene)
 
 
 def valid_pixels(scene: xr.DataArray) -> xr.DataArray:
@@ -235,7 +231,7 @@ def write_scene(scene: xr.DataArray, path: str | Path, *, overwrite: bool = Fals
     OutputError
         When the store cannot be written, or exists already.
     """
-    _write_zarr(validate_scene(scene), path, "scene", overwrite=overwrite)
+    write_store(validate_scene(scene), path, "scene", overwrite=overwrite)
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -307,102 +303,6 @@ def _open_file(
             scene.attrs["_FillValue"] = file_nodata(dataset, numbers)
         seen = file_mask(dataset, numbers, imagery=imagery, nodata_when=nodata_when)
     return scene if seen is None else scene.assign_coords(valid=(("y", "x"), seen))
-
-
-def _open_zarr(
-    source: Path,
-    name: str,
-    check: Callable[[xr.DataArray], object],
-    bands: Sequence[str | int] | None,
-    band_names: Sequence[str] | None,
-    chunks: Chunks | None,
-) -> xr.DataArray:
-    """Open a scene, or an image with dims before those of a scene, as `check` allows."""
-    if not _is_store(source):
-        raise SceneError(
-            f"{source} must be an image, but is a folder and no Zarr store. "
-            "Pass one of the images in it; find_images lists them."
-        )
-    try:
-        dataset = xr.open_dataset(
-            source,
-            engine="zarr",
-            chunks=None,
-            mask_and_scale=False,  # integers stay integers
-            decode_coords="all",
-            consolidated=False,
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SceneError(
-            f"{source} must be a Zarr store that xarray reads, but opening it failed: {error}. "
-            "Write it again, or get it again."
-        ) from error
-    ndim, dims = _STORED[name]
-    images = sorted(str(key) for key, image in dataset.data_vars.items() if image.ndim == ndim)
-    if name not in images and len(images) != 1:
-        raise SceneError(
-            f"{source} must hold one variable of dims ({dims}), or one called {name!r}, got "
-            f"{', '.join(images) or 'none'}. Write the {name} to a store of its own."
-        )
-    image = dataset[name if name in images else images[0]]
-    check(image)
-    names = list(band_names) if band_names is not None else names_of(image)
-    check_count(names, image.sizes["band"], source)
-    image = image.assign_coords(band=names).isel(band=choose_bands(names, bands))
-    stored = image.encoding.get("preferred_chunks", {})
-    sides = chunk_sizes(chunks, (image.sizes["y"], image.sizes["x"])) or tuple(
-        near_blocks(stored.get(dim, CHUNK), CHUNK, image.sizes[dim]) for dim in ("y", "x")
-    )
-    lengths = {"band": -1, "y": sides[0], "x": sides[1]}
-    chunked = image.variable.chunk({dim: lengths.get(str(dim), 1) for dim in image.dims})
-    return image.copy(data=chunked.data)  # names and times stay in memory
-
-
-def _is_store(path: Path) -> bool:
-    return any((path / mark).exists() for mark in _ZARR_MARKS)
-
-
-def _with_settings(
-    image: xr.DataArray,
-    source: Path,
-    scale: float | None,
-    nodata: float | None,
-    nodata_when: NodataWhen | None,
-) -> xr.DataArray:
-    settings = {"scale": scale, "nodata_when": nodata_when, "source": str(source)}
-    given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
-    if nodata is not None:
-        given["_FillValue"] = nodata_in_dtype(nodata, image.dtype)
-        if given["_FillValue"] is None:
-            raise SceneError(
-                f"nodata must be a value that pixels of dtype {image.dtype} can have, got "
-                f"{nodata}. Leave it out, or pass the value the file uses."
-            )
-    return image.assign_attrs(given).rename(source.stem)
-
-
-def _write_zarr(image: xr.DataArray, path: str | Path, name: str, *, overwrite: bool) -> None:
-    """Write a scene, or an image with dims before those of a scene, that is complete."""
-    image = image.drop_encoding().drop_vars(name, errors="ignore")  # as isel leaves of a stack
-    image.attrs = {  # the nodata value keeps its dtype
-        key: value if key == "_FillValue" else plain_values(value)
-        for key, value in image.attrs.items()
-    }
-    texts = {key: coord for key, coord in image.coords.items() if coord.dtype.kind == "U"}
-    image = image.assign_coords(  # fixed-length text has no place in Zarr format 3
-        {key: (coord.dims, coord.values.astype(object)) for key, coord in texts.items()}
-    )
-    # Zarr wants equal chunks, xarray would otherwise declare NaN as nodata of all floats.
-    even = image.data.rechunk(tuple(max(lengths) for lengths in image.data.chunks))
-    dataset = _checked_valid(image.copy(data=even)).rename(name).to_dataset()
-    encoding: dict[Any, dict[str, Any]] = {
-        key: {} if "_FillValue" in variable.attrs else {"_FillValue": None}
-        for key, variable in dataset.variables.items()
-    }
-    if "spatial_ref" in image.coords:
-        encoding[name]["grid_mapping"] = "spatial_ref"
-    with replacing(path, folder=True, overwrite=overwrite) as partial:
-        dataset.to_zarr(partial, zarr_format=3, consolidated=False, encoding=encoding)
 
 
 def _with_mask(scene: xr.DataArray, path: Path) -> xr.DataArray:
@@ -477,19 +377,3 @@ def _default_scale(dtype: np.dtype[Any]) -> float:
     if dtype.kind in "ui":
         return 255.0 if dtype.itemsize == 1 else 8192.0
     return 1.0
-
-
-def _checked_valid(image: xr.DataArray) -> xr.DataArray:
-    """Give the `valid` coordinate, if there is one, the image's order and chunks."""
-    if "valid" not in image.coords:
-        return image
-    chunks = dict(zip(image.dims, image.data.chunks, strict=True))
-    del chunks["band"]
-    valid = image.coords["valid"].reset_coords(drop=True)
-    if set(valid.dims) != set(chunks):
-        raise SceneError(
-            f"Coordinate valid must have dims ({', '.join(map(str, chunks))}), got {valid.dims}. "
-            "Drop it, or mask bands by a nodata value instead."
-        )
-    data = valid.transpose(*chunks).chunk(chunks).data.astype(bool)
-    return image.assign_coords(valid=(tuple(chunks), data))

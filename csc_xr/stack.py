@@ -24,17 +24,14 @@ from numpy.typing import NDArray
 from csc_xr.errors import SceneError
 from csc_xr.grid import same_grid, scene_transform
 from csc_xr.raster import CHUNK, Chunks, RasterWindows
-from csc_xr.scene import (
-    IMAGE_SUFFIXES,
+from csc_xr.scene import IMAGE_SUFFIXES, find_images, open_scene, validate_scene
+from csc_xr.stores import (
     NodataWhen,
-    _checked_valid,
-    _is_store,
-    _open_zarr,
-    _with_settings,
-    _write_zarr,
-    find_images,
-    open_scene,
-    validate_scene,
+    is_store,
+    open_store,
+    with_aligned_valid,
+    with_settings,
+    write_store,
 )
 
 Times = NDArray[np.datetime64]
@@ -86,9 +83,12 @@ def open_stack(
         When an image cannot be opened, differs from the first in grid, bands, dtype, scale or
         nodata, or has the name of another; or when `times` do not fit.
     """
-    if isinstance(source, str | Path) and _is_store(Path(source)):
-        stack = _open_zarr(Path(source), "stack", _leading_dim, bands, band_names, chunks)
-        stack = _with_settings(stack, Path(source), scale, nodata, nodata_when)
+    if isinstance(source, str | Path) and is_store(Path(source)):
+        path = Path(source)
+        stack = open_store(
+            path, "stack", _leading_dim, bands=bands, band_names=band_names, chunks=chunks
+        )
+        stack = with_settings(stack, path, scale=scale, nodata=nodata, nodata_when=nodata_when)
         lead = _leading_dim(stack)
         if times is not None:
             stack = _timed(stack, lead, _different_times(times, stack.sizes[lead]))
@@ -154,7 +154,7 @@ def validate_stack(stack: xr.DataArray) -> xr.DataArray:
     if "valid" in stack.coords and lead not in stack.coords["valid"].dims:
         shared = stack.coords["valid"].expand_dims({lead: stack.sizes[lead]})
         stack = stack.assign_coords(valid=shared.variable)
-    return _checked_valid(stack)
+    return with_aligned_valid(stack)
 
 
 def stack_names(stack: xr.DataArray) -> list[str]:
@@ -240,7 +240,7 @@ def write_stack(stack: xr.DataArray, path: str | Path, *, overwrite: bool = Fals
         When the store cannot be written, or exists already.
     """
     stack = validate_stack(stack).drop_vars("source", errors="ignore")
-    _write_zarr(stack, path, "stack", overwrite=overwrite)
+    write_store(stack, path, "stack", overwrite=overwrite)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ from csc_xr.networks.bundle import open_network
 from csc_xr.progress import stage_progress
 from csc_xr.record import StageTimer, report_pixels, watching_pixels
 from csc_xr.runs.jobs import Job, prepare_jobs
-from csc_xr.runs.scene import RunResult, run_job, score_result
+from csc_xr.runs.scene import RunResult, run_job
+from csc_xr.runs.scores import score_result
 from csc_xr.scene import open_scene
 from csc_xr.training.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings

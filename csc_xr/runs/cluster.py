@@ -22,6 +22,7 @@ PIXEL_TOPIC = "csc_xr-pixels"
 
 _MUST_AGREE = ("python", "csc_xr", "tensorflow", "keras", "numpy", "dask", "distributed", "zarr")
 _SECONDS_BETWEEN_EVENTS = 0.5
+_reporting: list[Any] = []
 
 
 @contextmanager
@@ -212,7 +213,9 @@ def start_reporting(worker: Any) -> None:
             told, state["pixels"], state["told"] = state["pixels"], 0, time.monotonic()
         worker.loop.add_callback(worker.log_event, PIXEL_TOPIC, told)
 
-    watching_pixels(count).__enter__()  # for as long as the worker lives
+    watching = watching_pixels(count)
+    watching.__enter__()
+    _reporting.append(watching)  # for as long as the worker lives
 
 
 def _look(mark: Path) -> tuple[bool, dict[str, str]]:

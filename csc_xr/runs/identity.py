@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from csc_xr.errors import OutputError
+from csc_xr.errors import ResumeError
 from csc_xr.files import plain_values
 from csc_xr.grid import scene_transform
 from csc_xr.networks.bundle import Network
@@ -132,12 +132,12 @@ def check_same_work(
 
     Raises
     ------
-    OutputError
+    ResumeError
         When they differ; the message names all that does.
     """
     found = differences(before, now)
     if found:
-        raise OutputError(
+        raise ResumeError(
             f"{folder} holds results of {name} that were made in another way: {'; '.join(found)}. "
             "Choose another output folder, or replace them with overwrite=True (--overwrite)."
         )

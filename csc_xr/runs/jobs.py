@@ -18,7 +18,7 @@ from csc_xr.networks.bundle import Network
 from csc_xr.notes import heard_warnings
 from csc_xr.record import RECORD_END, InputFile
 from csc_xr.runs.identity import Identity, check_same_work, identify, input_files, with_inputs
-from csc_xr.runs.unfinished import find_work
+from csc_xr.runs.unfinished import find_work, remove_work
 from csc_xr.scene import open_scene
 from csc_xr.workflow import ClassifySettings, check_job
 
@@ -162,8 +162,10 @@ def prepare_jobs(
     ParameterError
         When an image is smaller than a tile or a patch, or there are labels for several images.
     OutputError
-        When images share a name, the folder cannot take the outputs, or holds results of these
-        images made with another network, other settings, inputs or software.
+        When images share a name, or the folder cannot take the outputs.
+    ResumeError
+        When the folder holds results of these images made with another network, other settings,
+        inputs or software.
     """
     paths = [Path(image) for image in images]
     if labels is not None and len(paths) != 1:
@@ -204,6 +206,8 @@ def check_earlier_work(
 ) -> None:
     """Refuse a folder that holds results of the jobs, or unfinished work, made in another way.
 
+    Files are compared here; pixels that come from no file when their scene begins.
+
     Parameters
     ----------
     jobs : sequence of Job
@@ -215,7 +219,7 @@ def check_earlier_work(
 
     Raises
     ------
-    OutputError
+    ResumeError
         Naming what differs.
     SceneError
         When an input does not exist or cannot be read.
@@ -229,9 +233,10 @@ def check_earlier_work(
             before = content.get("identity") or {"made by": "a version that left no identity"}
             unknown = {key: value for key, value in before.items() if key not in ("inputs", "from")}
             check_same_work(job.name, folder, unknown, identities[job.name])
-            found = job.describe_inputs(known_inputs(content))
-            now = with_inputs({}, {role: file.sha256 for role, file in found.items()})
-            check_same_work(job.name, folder, {"inputs": before.get("inputs", {})}, now)
+            if job.inputs:
+                found = job.describe_inputs(known_inputs(content))
+                now = with_inputs({}, {role: file.sha256 for role, file in found.items()})
+                check_same_work(job.name, folder, {"inputs": before.get("inputs", {})}, now)
 
 
 def clear_work(folder: Path, names: Sequence[str]) -> None:
@@ -244,10 +249,8 @@ def clear_work(folder: Path, names: Sequence[str]) -> None:
     names : sequence of str
         Scenes to begin anew.
     """
-    for work in find_work(folder):
-        if work.name in names:
-            work.remove()
     for name in names:
+        remove_work(folder, name)
         (folder / f"{name}{RECORD_END}").unlink(missing_ok=True)
 
 

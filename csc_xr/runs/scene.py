@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,14 +11,11 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from csc_xr.accuracy import classification_report, confusion_matrix
-from csc_xr.errors import CscWarning
 from csc_xr.export import (
     open_result,
     write_class_geotiff,
     write_class_png,
     write_float_geotiff,
-    write_table_csv,
 )
 from csc_xr.figures import four_part_figure
 from csc_xr.files import put_in_place, read_json, write_json
@@ -35,9 +31,10 @@ from csc_xr.record import (
     fingerprint,
     start_record,
 )
-from csc_xr.runs.identity import with_inputs
+from csc_xr.runs.identity import check_same_work, with_inputs
 from csc_xr.runs.jobs import Job, known_inputs
-from csc_xr.runs.unfinished import Unfinished, begin_work, find_work
+from csc_xr.runs.scores import REPORTS, weighted_f1, write_scores
+from csc_xr.runs.unfinished import Unfinished, begin_work, find_work, remove_work
 from csc_xr.workflow import OUTPUTS, ClassifySettings, apply_learned, find_tiles, learn_scene
 
 Progress = Callable[[int, int], None]
@@ -189,14 +186,14 @@ def run_job(
                 save_network(learned, outputs["network"])
         with timer.stage("scores"):
             suffix = experiment or f"k{settings.patch_size}"
-            scores, reports = _write_scores(result, folder, job, network.card.legend, suffix)
+            scores, reports = write_scores(result, folder, job, network.card.legend, suffix)
             outputs |= reports
         with timer.stage("figure"):
             outputs["figure"] = folder / f"{job.name}_figure.png"
             four_part_figure(
                 job.scene, job.labels, result["tile_class"], result["pixel_class"],
                 legend=network.card.legend, title=job.name,
-                scores=_weighted_f1(scores), path=outputs["figure"],
+                scores=weighted_f1(scores), path=outputs["figure"],
             )  # fmt: skip
     return finish_scene(begun, record_path, outputs, scores, timer=timer, heard=heard)
 
@@ -244,22 +241,25 @@ def begin_scene(
         When an input cannot be read.
     OutputError
         When the folder cannot be written.
+    ResumeError
+        When there is work on this scene that was made in another way.
     """
     record = read_json(folder / f"{job.name}{RECORD_END}")
-    claims = [read_json(work.claim) for work in find_work(folder) if work.name == job.name]
+    claims = [read_json(work.claim) for work in find_work(folder, job.name)]
     known = next((known_inputs(content) for content in (record, *claims) if content), None)
     inputs = job.describe_inputs(known)
     identity = job.identity(network, settings, classifier=classifier, experiment=experiment)
     identity = with_inputs(identity, {role: file.sha256 for role, file in inputs.items()})
     if origin is not None:
         identity["from"] = origin
-    if record.get("identity") == identity:
-        kept = _kept_result(job.name, folder, record)
-        if kept is not None:
-            for work in find_work(folder):  # killed between the record and tidying up
-                if work.name == job.name:
-                    work.remove()
-            return kept
+    for content in filter(None, (record, *claims)):
+        # Which network a scene goes on from may change: one that failed before may succeed.
+        before = {**content.get("identity", {}), "from": origin}
+        check_same_work(job.name, folder, before, {**identity, "from": origin})
+    kept = _kept_result(job.name, folder, record) if record else None
+    if kept is not None:
+        remove_work(folder, job.name)  # of a run that was killed before it had tidied up
+        return kept
     files = [*inputs.values(), *([describe_input(network_path)] if network_path else [])]
     begun = start_record(
         parameters={
@@ -417,53 +417,8 @@ def finish_scene(
     told = (*begun.job.warnings, *heard)
     record = begun.record.finish(stage_seconds=timer.seconds, outputs=outputs, warnings=told)
     write_json(record.to_dict(), record_path)
-    begun.work.remove()
+    remove_work(record_path.parent, begun.job.name)
     return RunResult(begun.job.name, outputs, scores, record)
-
-
-def score_result(
-    result: xr.Dataset, labels: xr.DataArray, legend: ClassLegend
-) -> dict[str, pd.DataFrame]:
-    """Score the classes of both phases against labels; computes.
-
-    Parameters
-    ----------
-    result : xarray.Dataset
-        Holds ``tile_class`` and ``pixel_class``.
-    labels : xarray.DataArray
-        Dims (y, x) on the same grid; 0 is not scored.
-    legend : ClassLegend
-        The classes.
-
-    Returns
-    -------
-    dict of str to pandas.DataFrame
-        Reports by name of the variable; empty when no pixel is labelled.
-
-    Warns
-    -----
-    CscWarning
-        When no pixel is labelled.
-    """
-    if not bool((labels > 0).any().compute()):
-        warnings.warn("The labels hold no class, so nothing is scored.", CscWarning, stacklevel=2)
-        return {}
-    return {
-        phase: classification_report(confusion_matrix(labels, result[phase], legend=legend))
-        for phase in ("tile_class", "pixel_class")
-    }
-
-
-def _write_scores(
-    result: xr.Dataset, folder: Path, job: Job, legend: ClassLegend, suffix: str
-) -> tuple[dict[str, pd.DataFrame], dict[str, Path]]:
-    scores = {} if job.labels is None else score_result(result, job.labels, legend)
-    reports = {}
-    for phase, report in scores.items():
-        role = _REPORTS[phase]
-        reports[f"{role} report"] = folder / f"{role}_{job.name}_{suffix}.csv"
-        write_table_csv(report, reports[f"{role} report"])
-    return scores, reports
 
 
 def _is_placed(target: Path, begun: Begun) -> bool:
@@ -481,17 +436,7 @@ def _kept_result(name: str, folder: Path, record: dict[str, Any]) -> RunResult |
         return None
     scores = {
         phase: pd.read_csv(outputs[f"{role} report"])
-        for phase, role in _REPORTS.items()
+        for phase, role in REPORTS.items()
         if f"{role} report" in outputs
     }
     return RunResult(name, outputs, scores, RunRecord.from_dict(record), kept=True)
-
-
-def _weighted_f1(scores: dict[str, pd.DataFrame]) -> dict[str, float]:
-    return {
-        phase: float(report["F1_score"].iloc[-1])  # the row Weighted_avg
-        for phase, report in scores.items()
-    }
-
-
-_REPORTS = {"tile_class": "CNN", "pixel_class": "CSC"}

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import dask
 
 from csc_xr.contexts import SharedContext
-from csc_xr.errors import CscError, OutputError
+from csc_xr.errors import CscError, OutputError, ResumeError
 from csc_xr.files import write_json
 from csc_xr.record import StageTimer
 from csc_xr.runs.jobs import Job
@@ -104,6 +104,8 @@ def run_here(task: SceneTask, timer: StageTimer, fit_progress: Progress | None =
     """
     try:
         return task.run(timer, fit_progress)
+    except ResumeError as error:
+        return Failure(task.name, str(error))
     except OutputError as error:
         return Failure(task.name, str(error), fatal=True)
     except CscError as error:

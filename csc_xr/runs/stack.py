@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import xarray as xr
 
-from csc_xr.errors import OutputError, ParameterError
+from csc_xr.errors import OutputError, ParameterError, ResumeError
 from csc_xr.export import open_result
 from csc_xr.files import check_output_folder, plain_values, read_json
 from csc_xr.networks.bundle import Network, open_network, save_network
@@ -31,7 +31,7 @@ from csc_xr.runs.scene import (
     write_rasters,
 )
 from csc_xr.runs.spread import Failure, Progress, Watch, note_failure, outcomes
-from csc_xr.runs.stack_store import extend_store, make_store, stored_scenes
+from csc_xr.runs.stack_store import extend_store, make_store
 from csc_xr.stack import stack_names, stack_scene, validate_stack
 from csc_xr.workflow import ClassifySettings, apply_learned, check_job, find_tiles
 
@@ -249,8 +249,10 @@ def classify_stack(
     SceneError
         When the array is no stack, or lacks bands the network needs.
     OutputError
-        When the folder cannot be written, or holds the results of other scenes, or of another
-        network, other settings, inputs or software.
+        When the folder cannot be written.
+    ResumeError
+        When it holds the results of other scenes, or of another network, other settings or
+        software. A scene whose pixels changed since is a failure of its own.
     ClusterError
         When the workers cannot do the work.
     """
@@ -350,10 +352,11 @@ def _prepare(
     names = stack_names(stack)
     check_job(stack_scene(stack, 0), network, settings=settings)
     jobs = [Job(name, stack_scene(stack, position)) for position, name in enumerate(names)]
-    check_output_folder(out, len(jobs) * needed_bytes(jobs[0], network, settings))
+    check_output_folder(out, needed_bytes(jobs[0], network, settings) * (1 + len(jobs) // 8))
     identity = identify(network, settings, options={"networks": networks})
     outputs, legend = settings.outputs, network.card.legend
-    known = [] if overwrite else stored_scenes(out / STORE)
+    made = (out / STORE / "zarr.json").is_file() and not overwrite
+    known = read_json(out / LEDGER).get("scenes", []) if made else []
     if overwrite:
         clear_work(out / SCENES, names)
         (out / _SHARED).unlink(missing_ok=True)
@@ -378,7 +381,7 @@ def _check_ledger(
     if list(names[: len(known)]) != list(known) or (grown and networks == "shared"):
         lacking = [name for name in known if name not in names][:5]
         limit = ", but not with one network for all" if networks == "shared" else ""
-        raise OutputError(
+        raise ResumeError(
             f"{out} holds {len(known)} scenes, {known[0]} to {known[-1]}. Scenes can be added "
             f"after them{limit}; got {len(names)} scenes{', without ' if lacking else ''}"
             f"{', '.join(lacking)}. Choose another output folder, or replace them with "

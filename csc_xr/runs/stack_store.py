@@ -8,6 +8,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
+import zarr
 from zarr.codecs import ZstdCodec
 
 from csc_xr.blockwise import CHUNK
@@ -60,37 +61,22 @@ def extend_store(
     path : Path
         The store.
     known : int
-        Number of scenes it has.
+        Number of scenes it has. Room for more, of a run that was killed while it made some, is
+        made anew.
     outputs : tuple of str
         Variables besides the classes of both phases.
     legend : ClassLegend
         The classes.
     """
     lead = str(stack.dims[0])
+    for _, array in zarr.open_group(path, mode="r+", zarr_format=3).arrays():
+        if array.metadata.dimension_names[:1] == (lead,):
+            array.resize((known, *array.shape[1:]))
     plain = _template(stack.isel({lead: slice(known, None)}), outputs, legend)
     fixed = [name for name in plain.variables if lead not in plain[name].dims]
     plain.drop_vars(fixed).to_zarr(
         path, append_dim=lead, zarr_format=3, consolidated=False, compute=False
     )
-
-
-def stored_scenes(path: Path) -> list[str]:
-    """List the scenes of a store.
-
-    Parameters
-    ----------
-    path : Path
-        The store.
-
-    Returns
-    -------
-    list of str
-        Names in order; empty when there is no store.
-    """
-    if not (path / "zarr.json").is_file():
-        return []
-    opened = xr.open_zarr(path, consolidated=False, chunks=None)
-    return [str(name) for name in opened.coords["scene"].values.ravel()]
 
 
 def _template(stack: xr.DataArray, outputs: tuple[str, ...], legend: ClassLegend) -> xr.Dataset:

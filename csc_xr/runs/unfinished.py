@@ -6,16 +6,17 @@ in one place, not even when a worker goes on after its client died.
 
 from __future__ import annotations
 
-import json
+import glob
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from csc_xr.files import write_json
+from csc_xr.files import read_json, write_json
 from csc_xr.networks.bundle import Network, open_network, save_network
 from csc_xr.record import InputFile, fingerprint
 from csc_xr.runs.chunks import ChunkCount, count_chunks, fill_store
@@ -25,6 +26,7 @@ FOLDER = "unfinished"
 
 _CLAIM = "work.json"
 _FAILED = ".failed.json"
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,6 @@ class Unfinished:
         """
         return {what: count_chunks(self.store(what)) for what in ("tiles", "result")}
 
-    def remove(self) -> None:
-        """Remove the folder, claim first, once all is in its final place or no longer wanted."""
-        self.claim.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        failure_file(self.folder.parent.parent, self.name).unlink(missing_ok=True)
-        if self.folder.parent.is_dir() and not any(self.folder.parent.iterdir()):
-            self.folder.parent.rmdir()
-
 
 def begin_work(
     name: str, out: Path, identity: Mapping[str, Any], inputs: Mapping[str, InputFile]
@@ -154,7 +148,7 @@ def begin_work(
     Unfinished
         Empty, or what an earlier start left.
     """
-    folder = out / FOLDER / f"{name}-{fingerprint(identity)[:12]}"
+    folder = out / FOLDER / f"{name}-{fingerprint(identity)[:_DIGITS]}"
     work = Unfinished(name, folder, identity)
     failure_file(out, name).unlink(missing_ok=True)
     if not work.claim.is_file():
@@ -162,13 +156,15 @@ def begin_work(
     return work
 
 
-def find_work(out: Path) -> list[Unfinished]:
+def find_work(out: Path, name: str | None = None) -> list[Unfinished]:
     """List the unfinished work in an output folder.
 
     Parameters
     ----------
     out : Path
         The output folder.
+    name : str, optional
+        The scene to look for; all by default.
 
     Returns
     -------
@@ -176,10 +172,34 @@ def find_work(out: Path) -> list[Unfinished]:
         In order of the names; of one scene there may be several, of different settings.
     """
     found = []
-    for claim in sorted((out / FOLDER).glob(f"*/{_CLAIM}")):
-        content = json.loads(claim.read_text(encoding="utf-8"))
-        found.append(Unfinished(content["name"], claim.parent, content["identity"]))
+    for folder in _folders(out, name):
+        content = read_json(folder / _CLAIM)
+        if content:  # else it is being removed
+            found.append(Unfinished(content["name"], folder, content["identity"]))
     return found
+
+
+def remove_work(out: Path, name: str) -> None:
+    """Remove the unfinished work on a scene, once all is in its place or no longer wanted.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    name : str
+        The scene.
+    """
+    for folder in _folders(out, name):
+        (folder / _CLAIM).unlink(missing_ok=True)  # first: nothing more is written then
+        shutil.rmtree(folder, ignore_errors=True)
+    failure_file(out, name).unlink(missing_ok=True)
+    with suppress(OSError):  # others may have work there
+        (out / FOLDER).rmdir()
+
+
+def _folders(out: Path, name: str | None) -> list[Path]:
+    start = "*" if name is None else glob.escape(name)
+    return sorted((out / FOLDER).glob(f"{start}-{'?' * _DIGITS}"))
 
 
 def failure_file(out: Path, name: str) -> Path:

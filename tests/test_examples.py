@@ -35,6 +35,14 @@ def test_first_scene() -> None:
     assert all(float(score) > 0.5 for score in scores)
 
 
+def test_stack_of_dates(tmp_path: Path) -> None:
+    words = ("--size", "250", "300", "--steps", "60", "--dates", "2", "--out", str(tmp_path))
+    first = run_example("02_stack_of_dates.py", *words)
+    assert re.findall(r"^\S+: (\w+)$", first, flags=re.MULTILINE) == ["done", "done"]
+    assert len(re.findall(r"^2021-0[12]-15 +\d+\.\d% glacier ice$", first, re.MULTILINE)) == 2
+    assert run_example("02_stack_of_dates.py", *words) == first
+
+
 def test_readme_names_what_there_is() -> None:
     for name in re.findall(r"csc_xr\.(\w+)\(", README):
         assert name in csc_xr.__all__, name
@@ -47,19 +55,25 @@ def test_readme_names_what_there_is() -> None:
 @pytest.mark.filterwarnings("ignore:Phase one found only a few tiles")
 @pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")  # rioxarray
 def test_readme_python_runs(tmp_path: Path) -> None:
-    """The snippet of the README, on a generated fjord in place of the user's files."""
+    """The snippets of the README, on generated fjords in place of the user's files."""
     from csc_xr.demo import NETWORK
     from csc_xr.synthetic import fjord
 
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     fjord((300, 400), seed=7)["scene"].rio.to_raster(tmp_path / "fjord.tif")
-    code = block.replace('"helheim.h5"', repr(str(NETWORK)))
+    (tmp_path / "scenes").mkdir()
+    for day in ("15", "31"):
+        dated = fjord((300, 400), seed=7, date_seed=int(day))["scene"]
+        dated.rio.to_raster(tmp_path / "scenes" / f"fjord_202107{day}.tif")
+    code = "".join(blocks).replace('"helheim.h5"', repr(str(NETWORK)))
     here = Path.cwd()
     os.chdir(tmp_path)
     try:
         exec(compile(code, "README.md", "exec"), {})  # noqa: S102  (our own README)
     finally:
         os.chdir(here)
+    series = csc_xr.open_result(tmp_path / "helheim_2021" / "classified.zarr")
+    assert series["pixel_class"].dims == ("time", "y", "x")
     result = csc_xr.open_result(tmp_path / "fjord_classified.zarr")
     assert set(result.data_vars) == {"tile_class", "pixel_class", "confidence"}
     assert (result["pixel_class"].values > 0).all()

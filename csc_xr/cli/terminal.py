@@ -143,6 +143,7 @@ def print_result(result: RunResult) -> None:
     if result.kept:
         typer.echo(f"{result.name} is done already: {result.outputs['record']}\n")
         return
+    typer.secho(result.name, bold=True)
     print_scores(result.scores)
     print_rows(result.outputs)
     seconds = sum(result.record.stage_seconds.values())

@@ -176,7 +176,7 @@ def run_on_cluster(tasks: Sequence[SceneTask], client: Any, *, threads: int) -> 
         client.submit(_run_on_worker, task, threads, key=task.key, pure=False): task
         for task in tasks
     }
-    for future in as_completed(futures):
+    for future in as_completed(futures, loop=client.loop):
         task = futures.pop(future)
         error = future.exception()
         if error is None:

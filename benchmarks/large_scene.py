@@ -33,7 +33,13 @@ from csc_xr.synthetic import fjord
 from csc_xr.training.tiles import extract_tiles
 
 TILE = 50
-RUNS = ((10980, 15, "4GB"), (10980, 7, "4GB"), (10980, 3, "4GB"), (3000, 15, "4GB"), (10980, 15, "2GB"))
+RUNS = (
+    (10980, 15, "4GB"),
+    (10980, 7, "4GB"),
+    (10980, 3, "4GB"),
+    (3000, 15, "4GB"),
+    (10980, 15, "2GB"),
+)
 
 
 @dataclass(frozen=True)

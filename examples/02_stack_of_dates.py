@@ -2,8 +2,8 @@
 
 python examples/02_stack_of_dates.py [--dates 4] [--size 600 800] [--out fjord_series]
 
-Run it again and it has nothing to do; kill it and run it again, and it goes on. A Dask cluster takes
-one line: ``client = distributed.Client("tcp://...")``, handed to ``classify_stack``.
+Run it again and it has nothing to do; kill it and run it again, and it goes on. A Dask cluster
+takes one line: ``client = distributed.Client("tcp://...")``, handed to ``classify_stack``.
 """
 
 from __future__ import annotations

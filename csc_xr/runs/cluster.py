@@ -213,6 +213,8 @@ def start_reporting(worker: Any) -> None:
             told, state["pixels"], state["told"] = state["pixels"], 0, time.monotonic()
         worker.loop.add_callback(worker.log_event, PIXEL_TOPIC, told)
 
+    while _reporting:  # for an earlier client: pixels would be told twice
+        _reporting.pop().__exit__(None, None, None)
     watching = watching_pixels(count)
     watching.__enter__()
     _reporting.append(watching)  # for as long as the worker lives

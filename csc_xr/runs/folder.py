@@ -13,16 +13,15 @@ from csc_xr.runs.cluster import check_cluster
 from csc_xr.runs.jobs import Job
 from csc_xr.runs.ledger import write_ledger
 from csc_xr.runs.scene import RunResult, run_job
-from csc_xr.runs.spread import Failure, Progress, Watch, note_failure, outcomes
+from csc_xr.runs.spread import Failure, Progress, SceneTask, Watch, note_failure, outcomes
 from csc_xr.runs.unfinished import FOLDER
 from csc_xr.workflow import ClassifySettings
 
 
 @dataclass(frozen=True)
-class ImageTask:
+class ImageTask(SceneTask):
     """The work on one image; see :func:`csc_xr.runs.scene.run_job`."""
 
-    job: Job
     network: Network
     folder: Path
     settings: ClassifySettings
@@ -31,25 +30,8 @@ class ImageTask:
     network_path: Path | None
 
     @property
-    def name(self) -> str:
-        """Name of the image.
-
-        Returns
-        -------
-        str
-            Its stem.
-        """
-        return self.job.name
-
-    @property
     def key(self) -> str:
-        """Name of the task on a scheduler.
-
-        Returns
-        -------
-        str
-            The same for the same work.
-        """
+        """Name of the task on a scheduler: the same for the same work."""
         identity = self.job.identity(
             self.network, self.settings, classifier=self.classifier, experiment=self.experiment
         )

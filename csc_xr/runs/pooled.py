@@ -17,7 +17,7 @@ from csc_xr.networks.bundle import Network
 from csc_xr.record import StageTimer, fingerprint
 from csc_xr.runs.jobs import Job
 from csc_xr.runs.scene import RunResult, begin_scene
-from csc_xr.runs.spread import Failure, Progress, Watch, outcomes
+from csc_xr.runs.spread import Failure, Progress, SceneTask, Watch, outcomes
 from csc_xr.training.fitting import fit_patch_network
 from csc_xr.training.sampling import Samples, draw_samples
 from csc_xr.workflow import ClassifySettings, find_tiles
@@ -46,35 +46,17 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class SampleTask:
+class SampleTask(SceneTask):
     """Phase one of a scene, and its share of the samples."""
 
-    job: Job
     network: Network
     files: Path
     settings: ClassifySettings
     per_class: int
 
     @property
-    def name(self) -> str:
-        """Name of the scene.
-
-        Returns
-        -------
-        str
-            As in the stack.
-        """
-        return self.job.name
-
-    @property
     def key(self) -> str:
-        """Name of the task on a scheduler.
-
-        Returns
-        -------
-        str
-            The same for the same work.
-        """
+        """Name of the task on a scheduler: the same for the same work."""
         identity = self.job.identity(self.network, self.settings)
         known = fingerprint(identity, self.per_class, self.files.absolute())
         return f"csc_xr-samples-{self.name}-{known[:16]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,21 +26,29 @@ RETRIES = 3
 """How often a scene is tried again when another process was at work on it."""
 
 
-class SceneTask(Protocol):
-    """The work on one scene; it travels to workers."""
+@dataclass(frozen=True)
+class SceneTask(ABC):
+    """The work on one scene; it travels to workers.
+
+    Attributes
+    ----------
+    job : Job
+        The scene.
+    """
+
+    job: Job
 
     @property
     def name(self) -> str:
         """Name of the scene."""
+        return self.job.name
 
     @property
+    @abstractmethod
     def key(self) -> str:
-        """Identifies the work: the same work has the same key."""
+        """Name of the task on a scheduler: the same for the same work."""
 
-    @property
-    def job(self) -> Job:
-        """The scene."""
-
+    @abstractmethod
     def run(self, timer: StageTimer, fit_progress: Progress | None) -> Any:
         """Do the work, or find it done.
 

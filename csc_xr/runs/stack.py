@@ -30,7 +30,7 @@ from csc_xr.runs.scene import (
     with_patches,
     write_rasters,
 )
-from csc_xr.runs.spread import Failure, Progress, Watch, note_failure, outcomes
+from csc_xr.runs.spread import Failure, Progress, SceneTask, Watch, note_failure, outcomes
 from csc_xr.runs.stack_store import extend_store, make_store
 from csc_xr.stack import stack_names, stack_scene, validate_stack
 from csc_xr.workflow import ClassifySettings, apply_learned, check_job, find_tiles
@@ -75,7 +75,7 @@ class StackResult:
 
 
 @dataclass(frozen=True)
-class StackTask:
+class StackTask(SceneTask):
     """The work on one scene of a stack.
 
     Attributes
@@ -98,7 +98,6 @@ class StackTask:
         Patch network to use as it is.
     """
 
-    job: Job
     position: int
     network: Network
     out: Path
@@ -106,17 +105,6 @@ class StackTask:
     rasters: bool
     initial: Network | None = None
     learned: Network | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the scene.
-
-        Returns
-        -------
-        str
-            As in the stack.
-        """
-        return self.job.name
 
     @property
     def origin(self) -> str | None:
@@ -134,13 +122,7 @@ class StackTask:
 
     @property
     def key(self) -> str:
-        """Name of the task on a scheduler.
-
-        Returns
-        -------
-        str
-            The same for the same work.
-        """
+        """Name of the task on a scheduler: the same for the same work."""
         identity = self.job.identity(self.network, self.settings)
         return f"csc_xr-{self.name}-{fingerprint(identity, self.origin, self.out.absolute())[:16]}"
 

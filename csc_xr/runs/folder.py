@@ -109,7 +109,7 @@ def run_jobs(
     OutputError
         When the folder cannot be written.
     """
-    out = Path(folder)
+    out = Path(folder) if client is None else Path(folder).absolute()
     write_ledger(
         out, [job.name for job in jobs], kind="images", facts={"network": network.fingerprint}
     )
@@ -118,7 +118,7 @@ def run_jobs(
         check_cluster(client, out)
         save_network(network, kept)
         network = network.kept_at(kept)
-    path = None if network_path is None else Path(network_path)
+    path = None if network_path is None else Path(network_path).absolute()
     tasks = [ImageTask(job, network, out, settings, experiment, classifier, path) for job in jobs]
     for outcome in outcomes(tasks, client, watch):
         if isinstance(outcome, Failure):

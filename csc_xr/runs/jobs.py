@@ -329,7 +329,7 @@ def _prepare(
         name=path.stem,
         scene=scene,
         labels=digitised,
-        inputs={role: Path(file) for role, file in inputs.items() if file is not None},
+        inputs={role: Path(file).absolute() for role, file in inputs.items() if file is not None},
         scene_options=scene_options,
         warnings=tuple(heard),
     )

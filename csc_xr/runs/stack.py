@@ -295,6 +295,7 @@ def stack_outcomes(
     """
     jobs = _prepare(stack, network, out, settings=settings, networks=networks, overwrite=overwrite)
     if client is not None:
+        out = out.absolute()  # workers may run in other folders
         check_cluster(client, out)
     path = out / _NETWORK
     if not path.is_file() or open_network(path) != network:

@@ -233,8 +233,12 @@ def _write_chunk(
         array[(*target.leading, ..., rows, columns)] = block
 
 
-@lru_cache(maxsize=64)
 def _open_array(path: str) -> Any:
+    return _open_version(path, Path(path, "zarr.json").stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _open_version(path: str, _modified: int) -> Any:
     # Chunks of zeros are stored too: a chunk that is there is a chunk that is finished.
     array = zarr.open_array(path, mode="r+", zarr_format=3)
     return array.with_config({"write_empty_chunks": True})

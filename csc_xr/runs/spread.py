@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -22,8 +23,10 @@ from csc_xr.runs.unfinished import failure_file
 
 Progress = Callable[[int, int], None]
 
-RETRIES = 3
-"""How often a scene is tried again when another process was at work on it."""
+ATTEMPTS = 3
+"""How often a scene is tried when another process may be at work on it too."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -111,16 +114,23 @@ def run_here(task: SceneTask, timer: StageTimer, fit_progress: Progress | None =
     object or Failure
         What came of it.
     """
-    try:
-        return task.run(timer, fit_progress)
-    except ResumeError as error:
-        return Failure(task.name, str(error))
-    except OutputError as error:
-        return Failure(task.name, str(error), fatal=True)
-    except CscError as error:
-        return Failure(task.name, str(error))
-    except Exception:  # whatever it is, it must not stop the other scenes
-        return Failure(task.name, traceback.format_exc())
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return task.run(timer, fit_progress)
+        except ResumeError as error:
+            return Failure(task.name, str(error))
+        except OSError as error:
+            # Another process at the same scene, such as a worker whose client died, may have
+            # finished it and tidied up meanwhile: it is then found finished.
+            if attempt == ATTEMPTS or error.errno in _FULL:
+                return Failure(task.name, str(error), fatal=isinstance(error, OutputError))
+            time.sleep(0.2)
+        except CscError as error:
+            return Failure(task.name, str(error))
+        except Exception:  # whatever it is, it must not stop the other scenes
+            return Failure(task.name, traceback.format_exc())
 
 
 def outcomes(
@@ -246,10 +256,4 @@ def _run_on_worker(task: SceneTask, threads: int) -> Any:
         threads, SharedContext(lambda: dask.config.set(scheduler="threads", num_workers=threads))
     )
     with local.held():
-        for attempt in range(RETRIES):
-            outcome = run_here(task, StageTimer())
-            if not (isinstance(outcome, Failure) and outcome.fatal) or attempt == RETRIES - 1:
-                break
-            # A worker whose client died may have finished the scene and tidied up meanwhile.
-            time.sleep(0.2)
-    return outcome
+        return run_here(task, StageTimer())

@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -287,7 +287,8 @@ def fill_disk(bench: Bench, cluster: Cluster) -> str:
         try:
             while len(finished(out)) < bench.scenes // 2 and running.poll() is None:
                 time.sleep(0.05)
-            filler.write_bytes(bytes(max(0, free_bytes(disk) - LEFT_BYTES)))
+            with suppress(OSError):  # workers may take the last bytes first
+                filler.write_bytes(bytes(max(0, free_bytes(disk) - LEFT_BYTES)))
             code = running.wait(3600)
         finally:
             kill(running)

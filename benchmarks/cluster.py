@@ -30,7 +30,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -62,6 +61,8 @@ from clusters_for_tests import (
 STEPS = 100
 DISK_BYTES = 64 * 2**20
 LEFT_BYTES = 40_000
+BUSY = {"executing", "cancelled", "resumed"}
+"""States of tasks that a worker is at; cancelled are those whose client is gone."""
 BAR = 0.6
 """Two workers are to take at most this share of the time of one."""
 
@@ -253,12 +254,11 @@ def wait_until_idle(scheduler: str) -> None:
     from distributed import Client
 
     with Client(scheduler, set_as_default=False) as client:
-        while any(client.run(_executing).values()):
-            time.sleep(0.2)
-
-
-def _executing(dask_worker: Any) -> int:
-    return len(dask_worker.state.executing) + len(dask_worker.state.long_running)
+        busy = True
+        while busy:
+            time.sleep(3)  # workers tell what they do every second or so
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            busy = any(BUSY & set(worker["metrics"]["task_counts"]) for worker in workers)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from measure import DOCS, SHARED, markdown_table, replace_section
 
 from csc_xr.errors import CscWarning
 from csc_xr.labels import find_labels, open_labels
-from csc_xr.networks.bundle import open_network
+from csc_xr.networks.bundle import Network, open_network
 from csc_xr.record import StageTimer
 from csc_xr.runs.scores import score_result
 from csc_xr.scene import open_scene
@@ -40,9 +40,8 @@ def both_scores(report: pd.DataFrame) -> tuple[float, float]:
     return float(f1["Weighted_avg"]), float(f1["Macro_avg"])
 
 
-def measure(patch_sizes: list[int], seeds: list[int]) -> pd.DataFrame:
+def measure(network: Network, patch_sizes: list[int], seeds: list[int]) -> pd.DataFrame:
     """Run every combination; phase one once for each image."""
-    network = open_network(SHARED / "models" / "st_marguerite_vgg16_50_rgb.h5")
     rows = []
     for image in IMAGES:
         path = SHARED / "data" / "st_marguerite" / "validate" / f"StMarg_{image}.jpg"
@@ -109,7 +108,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", CscWarning)
-    results = measure(arguments.patch_sizes, arguments.seeds)
+    network = open_network(SHARED / "models" / "st_marguerite_vgg16_50_rgb.h5")
+    results = measure(network, arguments.patch_sizes, arguments.seeds)
     text = table(results)
     print(text)
     if arguments.write:

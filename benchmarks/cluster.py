@@ -43,7 +43,7 @@ from csc_xr.runs.ledger import SCENES
 from csc_xr.runs.stack import STORE, classify_stack
 from csc_xr.stack import open_stack, write_stack
 from csc_xr.synthetic import fjord
-from csc_xr.training.fitting import FitSettings
+from csc_xr.training.phase_two.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings
 
 sys.path.insert(0, str(ROOT / "tests"))

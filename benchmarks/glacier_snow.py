@@ -41,8 +41,11 @@ from csc_xr.labels import open_labels
 from csc_xr.legend import ClassLegend, LegendClass
 from csc_xr.networks.bundle import Network
 from csc_xr.scene import open_scene, scene_transform
-from csc_xr.training.fitting import FitSettings
-from csc_xr.training.tiles import extract_tiles, fit_tile_network
+from csc_xr.tiles.cutting import extract_tiles
+from csc_xr.tiles.split import split_tiles
+from csc_xr.training.phase_one.fit import fit_tile_network
+from csc_xr.training.phase_one.settings import TrainSettings
+from csc_xr.training.phase_two.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings, classify_scene
 
 BANDS = ("blue", "nir_narrow", "nir")  # Sentinel-2 B02, B8A, B08
@@ -148,6 +151,7 @@ def train_network(train: Sequence[Chip], how: PhaseOne) -> Network:
     tiles = extract_tiles(
         [chip.scene for chip in train],
         [chip.labels for chip in train],
+        legend=LEGEND,
         bands=BANDS,
         tile_size=how.tile_size,
         stride=how.stride,
@@ -155,9 +159,8 @@ def train_network(train: Sequence[Chip], how: PhaseOne) -> Network:
         max_unlabelled=how.max_unlabelled,
         per_class=how.per_class,
     )
-    network, _ = fit_tile_network(
-        tiles, bands=BANDS, scale=SCALE, legend=LEGEND, epochs=how.epochs, brightness=how.brightness
-    )
+    settings = TrainSettings(epochs=how.epochs, brightness=how.brightness)
+    network, _ = fit_tile_network(tiles, split_tiles(tiles, by="none"), settings=settings)
     return network
 
 

@@ -30,7 +30,7 @@ from csc_xr.networks.bundle import Network, open_network, save_network
 from csc_xr.networks.card import NetworkCard
 from csc_xr.networks.convolution import convolutional_form
 from csc_xr.synthetic import fjord
-from csc_xr.training.tiles import extract_tiles
+from csc_xr.tiles.cutting import extract_tiles
 
 TILE = 50
 RUNS = (
@@ -69,9 +69,9 @@ def write_vgg16(path: Path) -> Path:
     tiles = extract_tiles(
         [scene["scene"] for scene in scenes],
         [scene["labels"] for scene in scenes],
-        bands=BANDS, tile_size=TILE, stride=TILE, purity=0.7, per_class=60,
+        legend=GLACIER, bands=BANDS, tile_size=TILE, stride=TILE, purity=0.7, per_class=60,
     )  # fmt: skip
-    pixels = tiles.values.astype("float32") / 8192
+    pixels = tiles["pixels"].values.transpose(0, 2, 3, 1).astype("float32") / 8192
     model = build_tile_network("vgg16", tile_size=TILE, n_bands=4, n_outputs=8, seed=0)
     names = [layer.name for layer in model.layers]
     cut = names.index("flatten")
@@ -84,7 +84,7 @@ def write_vgg16(path: Path) -> Path:
         outputs = layer(outputs)
     top = keras.Model(inputs, outputs)
     top.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-    top.fit(found / found.std(), tiles.codes, epochs=120, batch_size=64, verbose=0)
+    top.fit(found / found.std(), tiles["code"].values, epochs=120, batch_size=64, verbose=0)
     card = NetworkCard(
         kind="tile", bands=BANDS, size=TILE, legend=GLACIER, scale=8192.0, codes=tuple(range(8))
     )

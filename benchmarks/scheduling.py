@@ -36,7 +36,7 @@ from csc_xr.inference import classify_pixels, expand_tiles, mode_filter, predict
 from csc_xr.legend import GLACIER
 from csc_xr.networks.bundle import Network
 from csc_xr.networks.card import NetworkCard
-from csc_xr.training.sampling import draw_samples
+from csc_xr.training.phase_two.sampling import draw_samples
 from csc_xr.workflow import ClassifySettings, apply_learned
 
 CHUNK = 512

@@ -6,7 +6,9 @@ from .export import (
     write_float_geotiff,
     write_result_zarr,
 )
-from .figures import four_part_figure
+from .figures.confusion import confusion_figure
+from .figures.maps import four_part_figure
+from .figures.training import history_figure
 from .grid import same_grid, scene_transform
 from .inference import classify_pixels, expand_tiles, mode_filter, predict_tiles
 from .inputs import list_images
@@ -15,15 +17,33 @@ from .legend import GLACIER, RIVER, ClassLegend, LegendClass, open_legend
 from .networks.builders import build_patch_network, build_tile_network
 from .networks.bundle import Network, open_network, save_network
 from .networks.card import NetworkCard
+from .runs.cutting import cut_images
 from .runs.folder import run_jobs
 from .runs.jobs import prepare_jobs
 from .runs.ledger import folder_status
 from .runs.scene import run_job
 from .runs.stack import classify_stack
+from .runs.training import SplitSettings, train_network
 from .scene import find_images, open_scene, valid_pixels, validate_scene, write_scene
 from .stack import open_stack, write_stack
-from .training.fitting import FitSettings, fit_patch_network, fit_pixel_classifier
-from .training.sampling import draw_samples
+from .tiles.cutting import extract_tiles
+from .tiles.forms import (
+    export_compiled,
+    export_tile_folders,
+    import_compiled,
+    import_tile_folders,
+)
+from .tiles.keys import ClassKey, open_class_key, with_class_key
+from .tiles.layout import count_tiles
+from .tiles.sets import add_copies, join_tiles, thin_tiles
+from .tiles.split import TileSplit, split_tiles
+from .tiles.store import open_tiles, write_tiles
+from .training.phase_one.checkpoints import Checkpoint
+from .training.phase_one.fit import fit_tile_network
+from .training.phase_one.report import TrainingReport
+from .training.phase_one.settings import TrainSettings
+from .training.phase_two.fitting import FitSettings, fit_patch_network, fit_pixel_classifier
+from .training.phase_two.sampling import draw_samples
 from .workflow import ClassifySettings, classify_scene
 
 __version__: str
@@ -31,35 +51,55 @@ __version__: str
 __all__ = [
     "GLACIER",
     "RIVER",
+    "Checkpoint",
+    "ClassKey",
     "ClassLegend",
     "ClassifySettings",
     "FitSettings",
     "LegendClass",
     "Network",
     "NetworkCard",
+    "SplitSettings",
+    "TileSplit",
+    "TrainSettings",
+    "TrainingReport",
+    "add_copies",
     "build_patch_network",
     "build_tile_network",
     "classification_report",
     "classify_pixels",
     "classify_scene",
     "classify_stack",
+    "confusion_figure",
     "confusion_matrix",
+    "count_tiles",
+    "cut_images",
     "draw_samples",
     "expand_tiles",
+    "export_compiled",
+    "export_tile_folders",
+    "extract_tiles",
     "find_images",
     "find_labels",
     "fit_patch_network",
     "fit_pixel_classifier",
+    "fit_tile_network",
     "folder_status",
     "four_part_figure",
+    "history_figure",
+    "import_compiled",
+    "import_tile_folders",
+    "join_tiles",
     "list_images",
     "mode_filter",
+    "open_class_key",
     "open_labels",
     "open_legend",
     "open_network",
     "open_result",
     "open_scene",
     "open_stack",
+    "open_tiles",
     "predict_tiles",
     "prepare_jobs",
     "run_job",
@@ -67,12 +107,17 @@ __all__ = [
     "same_grid",
     "save_network",
     "scene_transform",
+    "split_tiles",
+    "thin_tiles",
+    "train_network",
     "valid_pixels",
     "validate_scene",
+    "with_class_key",
     "write_class_geotiff",
     "write_class_png",
     "write_float_geotiff",
     "write_result_zarr",
     "write_scene",
     "write_stack",
+    "write_tiles",
 ]

@@ -1,6 +1,8 @@
-"""Accuracy of class rasters: confusion matrices over chunks and reports per class."""
+"""Accuracy of class rasters and of tiles: confusion matrices and reports per class."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import dask
 import numpy as np
@@ -60,11 +62,9 @@ def confusion_matrix(
            [1, 0, 0, 1, 0, 0]])
     """
     _check_pair(labels, predicted)
-    codes = np.array([NODATA_CODE, *(entry.code for entry in legend.classes)])
-    names = np.array([legend.class_name(int(code)) for code in codes])
     labels, predicted = labels.transpose("y", "x"), predicted.transpose("y", "x")
     if labels.chunks is None and predicted.chunks is None:
-        counts = _count_block(labels.values, predicted.values, codes, legend.name)
+        counts = _count_block(labels.values, predicted.values, legend)
     else:
         chunks = predicted.chunksizes or labels.chunksizes
         blocks = zip(
@@ -73,46 +73,86 @@ def confusion_matrix(
             strict=True,
         )
         count = dask.delayed(_count_block, pure=True)
-        parts = [count(label, found, codes, legend.name) for label, found in blocks]
+        parts = [count(label, found, legend) for label, found in blocks]
         (counts,) = dask.compute(dask.delayed(sum)(parts))
-    return xr.DataArray(
-        counts[1:],
-        dims=("label", "predicted"),
-        coords={
-            "label": codes[1:],
-            "predicted": codes,
-            "label_name": ("label", names[1:]),
-            "predicted_name": ("predicted", names),
-        },
-        name="confusion",
-        attrs={"units": "pixels", "legend": legend.name},
-    )
+    return _matrix(counts, legend, units="pixels")
+
+
+def count_codes(
+    labels: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], *, legend: ClassLegend
+) -> xr.DataArray:
+    """Count tiles by labelled and predicted class.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        Class of each tile, (tile,), any integer dtype; 0 is unlabelled and never counted.
+    predicted : numpy.ndarray
+        Predicted class of each tile, (tile,), any integer dtype; 0 is a tile left without a
+        class, which counts against the recall of its class.
+    legend : ClassLegend
+        The classes of both.
+
+    Returns
+    -------
+    xarray.DataArray
+        As :func:`confusion_matrix` gives it, with the units "tiles".
+
+    Raises
+    ------
+    LabelError
+        When the labels are not one-dimensional, not as many as the predictions, not integers or
+        hold codes that the legend does not have.
+    ParameterError
+        When the predictions are not one-dimensional, hold other than integers or codes that the
+        legend does not have.
+
+    Examples
+    --------
+    >>> from csc_xr.legend import RIVER
+    >>> counts = count_codes(np.array([1, 1, 2, 0]), np.array([1, 2, 2, 2]), legend=RIVER)
+    >>> counts.sel(label=[1, 2], predicted=[1, 2]).values
+    array([[1, 1],
+           [0, 1]])
+    """
+    if predicted.ndim != 1:
+        raise ParameterError(
+            f"Predicted classes of tiles must have one dimension, got {predicted.ndim}. "
+            "Pass one code for each tile."
+        )
+    if labels.shape != predicted.shape:
+        raise LabelError(
+            f"Labels must have one code for each of the {predicted.size} predicted tiles, "
+            f"got the shape {labels.shape}. Pass the labels of the same tiles in the same order."
+        )
+    _check_integers(labels.dtype, predicted.dtype)
+    return _matrix(_count_block(labels, predicted, legend), legend, units="tiles")
 
 
 def classification_report(confusion: xr.DataArray) -> pd.DataFrame:
     """Compute precision, recall and F1 per class, accuracy and averages.
 
-    Equals scikit-learn's ``classification_report`` over the labelled pixels, with ``labels``
-    the classes that occur in the labels and ``zero_division=0``. Classes that are only
-    predicted have no row and no part in the averages; their pixels lower the recall of the
-    classes they were taken from.
+    Equals scikit-learn's ``classification_report`` over the labelled pixels or tiles, with
+    ``labels`` the classes that occur in the labels and ``zero_division=0``. Classes that are
+    only predicted have no row and no part in the averages; what was taken for them lowers the
+    recall of the classes it belongs to.
 
     Parameters
     ----------
     confusion : xarray.DataArray
-        From :func:`confusion_matrix`, or a sum of such matrices.
+        From :func:`confusion_matrix` or :func:`count_codes`, or a sum of such matrices.
 
     Returns
     -------
     pandas.DataFrame
-        Columns Class, Precision, Recall, F1_score (0 to 1) and Support (pixels); a row per
-        class that occurs in the labels, then Accuracy (in the column F1_score alone),
-        Macro_avg and Weighted_avg.
+        Columns Class, Precision, Recall, F1_score (0 to 1) and Support (pixels or
+        tiles); a row per class that occurs in the labels, then Accuracy (in the column F1_score
+        alone), Macro_avg and Weighted_avg.
 
     Raises
     ------
     LabelError
-        When no pixel is labelled.
+        When nothing is labelled.
 
     Examples
     --------
@@ -132,8 +172,8 @@ def classification_report(confusion: xr.DataArray) -> pd.DataFrame:
     present = support > 0
     if not present.any():
         raise LabelError(
-            "Scores need labelled pixels, got labels that are 0 everywhere. "
-            "Check that the label raster belongs to this scene and legend."
+            f"Scores need labelled {confusion.attrs.get('units', 'pixels')}, got labels that are 0 "
+            "everywhere. Check that the labels belong to what was classified and to this legend."
         )
     matrix = confusion.sel(predicted=confusion["label"].values).values
     hits = np.diagonal(matrix)[present].astype(np.float64)
@@ -163,10 +203,7 @@ def _check_pair(labels: xr.DataArray, predicted: xr.DataArray) -> None:
         )
     if set(labels.dims) != {"y", "x"}:
         raise LabelError(f"Labels must have the dims y and x, got {labels.dims}. Select one band.")
-    if not np.issubdtype(predicted.dtype, np.integer):
-        raise ParameterError(f"Class codes must be integers, got {predicted.dtype}.")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise LabelError(f"Labels must be integers, got {labels.dtype}. Convert them first.")
+    _check_integers(labels.dtype, predicted.dtype)
     if dict(labels.sizes) != dict(predicted.sizes):
         raise LabelError(
             f"Labels must have the shape of the class raster, {_shape(predicted)}, "
@@ -181,17 +218,43 @@ def _check_pair(labels: xr.DataArray, predicted: xr.DataArray) -> None:
         )
 
 
+def _check_integers(labels: np.dtype[Any], predicted: np.dtype[Any]) -> None:
+    if not np.issubdtype(predicted, np.integer):
+        raise ParameterError(f"Class codes must be integers, got {predicted}.")
+    if not np.issubdtype(labels, np.integer):
+        raise LabelError(f"Labels must be integers, got {labels}. Convert them first.")
+
+
 def _shape(raster: xr.DataArray) -> str:
     return f"{raster.sizes['y']} rows and {raster.sizes['x']} columns"
 
 
+def _codes(legend: ClassLegend) -> npt.NDArray[np.integer]:
+    return np.array([NODATA_CODE, *(entry.code for entry in legend.classes)])
+
+
+def _matrix(counts: Counts, legend: ClassLegend, *, units: str) -> xr.DataArray:
+    codes = _codes(legend)
+    names = np.array([legend.class_name(int(code)) for code in codes])
+    return xr.DataArray(
+        counts[1:],
+        dims=("label", "predicted"),
+        coords={
+            "label": codes[1:],
+            "predicted": codes,
+            "label_name": ("label", names[1:]),
+            "predicted_name": ("predicted", names),
+        },
+        name="confusion",
+        attrs={"units": units, "legend": legend.name},
+    )
+
+
 def _count_block(
-    labels: npt.NDArray[np.integer],
-    predicted: npt.NDArray[np.integer],
-    codes: npt.NDArray[np.integer],
-    legend_name: str,
+    labels: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], legend: ClassLegend
 ) -> Counts:
-    """Count pixels by the positions of both classes in ``codes``."""
+    """Count by the positions of both classes among 0 and the codes of the legend."""
+    codes = _codes(legend)
     label_positions = _positions(labels, codes)
     found_positions = _positions(predicted, codes)
     for positions, values, what, error in (
@@ -201,7 +264,7 @@ def _count_block(
         if (positions < 0).any():
             foreign = np.unique(values[positions < 0])[:10].tolist()
             raise error(
-                f"{what} must hold 0 or codes of the legend {legend_name!r}, "
+                f"{what} must hold 0 or codes of the legend {legend.name!r}, "
                 f"{codes[1:].tolist()}, got {foreign}. Pass the legend they were made with."
             )
     n = len(codes)

@@ -210,6 +210,36 @@ def map_places(
     )
 
 
+def map_leading(
+    function: Callable[..., Any], array: da.Array, values: NDArray[Any], *, argument: Any
+) -> da.Array:
+    """Apply a function to every chunk of a list of windows, with a value for each window.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(block, values, argument)``: a NumPy block of shape (windows, ...) and as many
+        values, to an array of the block's shape and dtype.
+    array : dask.array.Array
+        Chunked along its first axis alone.
+    values : ndarray
+        Shape (windows,).
+    argument : object
+        Handed to every call.
+
+    Returns
+    -------
+    dask.array.Array
+        Like the array, lazy.
+    """
+    axes = tuple(range(array.ndim))
+    beside = da.from_array(values, chunks=array.chunks[:1])
+    return da.blockwise(
+        function, axes, array, axes, beside, axes[:1],
+        argument=argument, dtype=array.dtype, meta=array._meta, align_arrays=False,
+    )  # fmt: skip
+
+
 def _chunk_starts(array: da.Array) -> list[Any]:
     """Give the first row and column of every chunk, as arguments of ``blockwise``."""
     found: list[Any] = []
@@ -286,12 +316,12 @@ def _keep_block(
 
 @dataclass(frozen=True)
 class HaloedBlock:
-    """One chunk of an image with a mirrored halo.
+    """One chunk of an image with pixels around it.
 
     Attributes
     ----------
     values : Delayed
-        Array of shape (bands, rows + 2 halo, columns + 2 halo) when computed.
+        Array of shape (bands, rows + halo, columns + halo) when computed.
     rows, columns : slice
         What the chunk covers of the image, its halo left out.
     """
@@ -316,12 +346,38 @@ def haloed_blocks(array: da.Array, *, halo: int) -> list[HaloedBlock]:
     list of HaloedBlock
         In row-major order. Lazy.
     """
-    array = _rechunked(array, halo)
+    return _overlapping(array, halo, halo, boundary="reflect")
+
+
+def leading_blocks(array: da.Array, *, reach: int) -> list[HaloedBlock]:
+    """Cut an image into delayed blocks that hold every window that begins in them.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        Shape (bands, y, x), any chunks.
+    reach : int
+        Pixels added below and to the right of a block, up to the edge of the image: those of a
+        window but its first.
+
+    Returns
+    -------
+    list of HaloedBlock
+        In row-major order; values have shape (bands, rows + reach, columns + reach), less at
+        the edge of the image. Lazy.
+    """
+    return _overlapping(array, reach, (0, reach), boundary="none")
+
+
+def _overlapping(
+    array: da.Array, most: int, depth: int | tuple[int, int], *, boundary: str
+) -> list[HaloedBlock]:
+    array = _rechunked(array, most)
     rows, columns = (_spans(lengths) for lengths in array.chunks[1:])
     overlapped = da.overlap.overlap(
         array,
-        depth={0: 0, 1: halo, 2: halo},
-        boundary={0: "none", 1: "reflect", 2: "reflect"},
+        depth={0: 0, 1: depth, 2: depth},
+        boundary={0: "none", 1: boundary, 2: boundary},
         allow_rechunk=False,
     )
     delayed = overlapped.to_delayed()[0]

@@ -24,6 +24,10 @@ class LabelError(CscError, ValueError):
     """A label raster does not fit its scene or its legend."""
 
 
+class TileError(CscError, ValueError):
+    """Labelled tiles cannot be made or read, or do not fit the training asked of them."""
+
+
 class LegendError(CscError, ValueError):
     """A legend contradicts itself or cannot be read."""
 

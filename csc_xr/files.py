@@ -70,7 +70,7 @@ def replacing(path: str | Path, *, folder: bool = False, overwrite: bool = True)
     (False, 'whole')
     """
     target = Path(path)
-    _clear_leftovers(target)
+    clear_leftovers(target)
     _check_target(target, folder=folder, overwrite=overwrite)
     with _temporary(target, folder=folder) as partial:
         yield partial
@@ -93,7 +93,7 @@ def put_in_place(source: Path, target: Path) -> None:
     OutputError
         When it cannot be moved.
     """
-    _clear_leftovers(target)
+    clear_leftovers(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _flush(source)
@@ -122,7 +122,7 @@ def scratch_folder(target: str | Path) -> Iterator[Path]:
     OutputError
         When the folder cannot be created, or the disk is full.
     """
-    _clear_leftovers(Path(target))
+    clear_leftovers(Path(target))
     with _temporary(Path(target), folder=True) as partial:
         yield partial
 
@@ -374,10 +374,15 @@ def _host() -> str:
     return "".join(c if c.isalnum() else "_" for c in socket.gethostname())
 
 
-def _clear_leftovers(target: Path) -> None:
+def clear_leftovers(target: Path) -> None:
     """Remove what processes of this machine that no longer run left of one target.
 
     A folder set aside whose replacement never arrived goes back into its place.
+
+    Parameters
+    ----------
+    target : Path
+        What they were writing.
     """
     start = f".{target.name}.{_host()}-"
     try:

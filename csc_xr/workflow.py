@@ -33,13 +33,13 @@ from csc_xr.networks.bundle import Network
 from csc_xr.networks.pixelwise import PixelClassifier
 from csc_xr.record import StageTimer
 from csc_xr.scene import check_bands, validate_scene
-from csc_xr.training.fitting import (
+from csc_xr.training.phase_two.fitting import (
     FitSettings,
     class_shares,
     fit_patch_network,
     fit_pixel_classifier,
 )
-from csc_xr.training.sampling import draw_samples
+from csc_xr.training.phase_two.sampling import draw_samples
 from csc_xr.windows import check_patch_size, check_tile_size
 
 OUTPUTS = (*PIXEL_OUTPUTS[1:], "disagreement")

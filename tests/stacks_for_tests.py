@@ -13,7 +13,7 @@ from csc_xr import record
 from csc_xr.export import open_result
 from csc_xr.files import read_json
 from csc_xr.runs.stack import StackResult, classify_stack
-from csc_xr.training.fitting import FitSettings
+from csc_xr.training.phase_two.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings
 
 NETWORK = brightness_network()

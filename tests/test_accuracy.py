@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasterio.crs import CRS
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix as counts_of_sklearn
 
-from csc_xr.accuracy import classification_report, confusion_matrix
+from csc_xr.accuracy import classification_report, confusion_matrix, count_codes
 from csc_xr.errors import LabelError, ParameterError
 from csc_xr.grid import place
 from csc_xr.legend import GLACIER, RIVER, ClassLegend, LegendClass
@@ -159,3 +160,55 @@ def test_report_needs_labelled_pixels() -> None:
     empty = raster(np.zeros((2, 2), np.uint8))
     with pytest.raises(LabelError, match="Scores need labelled pixels, got labels that are 0"):
         classification_report(confusion_matrix(empty, empty, legend=RIVER))
+
+
+@given(
+    codes=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=60),
+    dtypes=st.tuples(*[st.sampled_from([np.uint8, np.int16, np.int64])] * 2),
+)
+@settings(max_examples=60, deadline=None)
+def test_tiles_are_counted_as_scikit_learn_counts(
+    codes: list[tuple[int, int]], dtypes: tuple[type, type]
+) -> None:
+    pairs_of_codes = np.array([*codes, (1, 1)])
+    labels, predicted = (pairs_of_codes[:, i].astype(dtypes[i]) for i in range(2))
+    counted = count_codes(labels, predicted, legend=RIVER)
+    wanted = counts_of_sklearn(labels, predicted, labels=[0, *RIVER.codes])[1:]
+    assert counted.values.tolist() == wanted.tolist()
+    pixels = confusion_matrix(raster(labels[:, None]), raster(predicted[:, None]), legend=RIVER)
+    xr.testing.assert_identical(counted, pixels.assign_attrs(units="tiles"))
+
+
+def test_report_of_tiles_equals_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    labels, predicted = rng.choice([1, 2, 4, 7], (2, 500)).astype(np.uint8)
+    report = classification_report(count_codes(labels, predicted, legend=GLACIER))
+    scores = report.set_index("Class")[["Precision", "Recall", "F1_score"]].astype(float)
+    wanted = precision_recall_fscore_support(labels, predicted)
+    np.testing.assert_allclose(scores.iloc[:4].to_numpy().T, wanted[:3], rtol=1e-12)
+    assert report["Support"].tolist() == [*wanted[3].tolist(), 500, 500, 500]
+    assert scores.loc["Accuracy", "F1_score"] == pytest.approx(accuracy_score(labels, predicted))
+
+
+def test_codes_of_tiles_are_checked() -> None:
+    good = np.array([1, 2, 2])
+    with pytest.raises(ParameterError, match="must have one dimension, got 2"):
+        count_codes(good[:, None], good[:, None], legend=RIVER)
+    for labels in (good[:2], good[:, None]):
+        with pytest.raises(LabelError, match="one code for each of the 3 predicted tiles, got"):
+            count_codes(labels, good, legend=RIVER)
+    with pytest.raises(ParameterError, match="Class codes must be integers, got float64"):
+        count_codes(good, good.astype(float), legend=RIVER)
+    with pytest.raises(LabelError, match="Labels must be integers, got float64"):
+        count_codes(good.astype(float), good, legend=RIVER)
+    with pytest.raises(LabelError, match=r"Labels must hold 0 or codes of the legend 'river'.*9"):
+        count_codes(good + 7, good, legend=RIVER)
+    with pytest.raises(ParameterError, match=r"Predicted classes must hold 0 or codes.*9"):
+        count_codes(good, good + 7, legend=RIVER)
+
+
+def test_report_needs_labelled_tiles() -> None:
+    for size in (0, 3):
+        codes = np.zeros(size, np.uint8)
+        with pytest.raises(LabelError, match="Scores need labelled tiles, got labels that are 0"):
+            classification_report(count_codes(codes, codes, legend=RIVER))

@@ -135,8 +135,14 @@ def test_patch_settings_are_checked(changes: dict[str, Any], message: str) -> No
 @pytest.mark.parametrize(
     ("architecture", "changes", "message"),
     [
-        ("resnet", {}, "architecture must be one of vgg16, compact, got 'resnet'"),
+        (
+            "resnet",
+            {},
+            "architecture must be one of vgg16, densenet121, resnet50, compact, got 'resnet'",
+        ),
         ("vgg16", {"tile_size": 31}, "vgg16 needs tiles of at least 32 px, got tile_size 31"),
+        ("densenet121", {"tile_size": 31}, "densenet121 needs tiles of at least 32 px, got"),
+        ("resnet50", {"tile_size": 31}, "resnet50 needs tiles of at least 32 px, got"),
         ("compact", {"tile_size": 15}, "compact needs tiles of at least 16 px, got tile_size 15"),
         ("compact", {"tile_size": "50"}, "tile_size must be an integer of at least 1, got '50'"),
         ("compact", {"n_bands": True}, "n_bands must be an integer of at least 1, got True"),

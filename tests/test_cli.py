@@ -39,7 +39,7 @@ from runs_for_tests import (
 from csc_xr import cli
 from csc_xr.errors import SceneError
 from csc_xr.networks.bundle import open_network
-from csc_xr.training.fitting import FitSettings
+from csc_xr.training.phase_two.fitting import FitSettings
 from csc_xr.workflow import OUTPUTS, ClassifySettings
 
 STAGES = ("tiles", "samples", "fit", "pixels", "export", "scores", "figure")

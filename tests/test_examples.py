@@ -43,6 +43,14 @@ def test_stack_of_dates(tmp_path: Path) -> None:
     assert run_example("02_stack_of_dates.py", *words) == first
 
 
+def test_train_phase_one(tmp_path: Path) -> None:
+    words = ("--size", "300", "400", "--fjords", "3", "--epochs", "2", "--out", str(tmp_path))
+    printed = run_example("03_train_phase_one.py", *words)
+    assert re.search(r"^fjord_2( +\d+){8}$", printed, re.MULTILINE)
+    assert len(re.findall(r"^ *Weighted_avg", printed, re.MULTILINE)) == 2
+    assert run_example("03_train_phase_one.py", *words) == printed
+
+
 def test_readme_names_what_there_is() -> None:
     for name in re.findall(r"csc_xr\.(\w+)\(", README):
         assert name in csc_xr.__all__, name

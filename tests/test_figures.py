@@ -15,7 +15,7 @@ from PIL import Image
 from rasterio.crs import CRS
 
 from csc_xr.errors import OutputError, ParameterError, SceneError
-from csc_xr.figures import MAX_PANEL_PIXELS, four_part_figure
+from csc_xr.figures.maps import MAX_PANEL_PIXELS, four_part_figure
 from csc_xr.grid import place
 from csc_xr.legend import GLACIER, RIVER
 

@@ -15,13 +15,13 @@ from sklearn.svm import LinearSVC
 
 from csc_xr.errors import ParameterError
 from csc_xr.inference import classify_pixels
-from csc_xr.training.fitting import (
+from csc_xr.training.phase_two.fitting import (
     FitSettings,
     class_shares,
     fit_patch_network,
     fit_pixel_classifier,
 )
-from csc_xr.training.sampling import Samples
+from csc_xr.training.phase_two.sampling import Samples
 
 FAST = FitSettings(steps=60, batch_size=64)
 SHARES = {1: 0.5, 2: 0.3, 3: 0.2}

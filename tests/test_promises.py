@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from networks_for_tests import brightness_network, noise_scene, patch_network, tile_network
 
 from csc_xr.inference import classify_pixels, expand_tiles, mode_filter, predict_tiles
-from csc_xr.training.fitting import FitSettings
-from csc_xr.training.sampling import draw_samples
+from csc_xr.training.phase_two.fitting import FitSettings
+from csc_xr.training.phase_two.sampling import draw_samples
 from csc_xr.workflow import ClassifySettings, classify_scene
 
 PATCHES = {size: patch_network(size, seed=size) for size in (1, 3, 5, 7, 15)}

@@ -37,7 +37,7 @@ from csc_xr.runs.ledger import folder_status
 from csc_xr.runs.spread import Failure
 from csc_xr.runs.stack import StackResult, classify_stack
 from csc_xr.runs.unfinished import find_work
-from csc_xr.training.fitting import FitSettings
+from csc_xr.training.phase_two.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings
 
 

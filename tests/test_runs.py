@@ -37,7 +37,7 @@ from csc_xr.runs.jobs import Job, prepare_jobs
 from csc_xr.runs.scene import RunResult, run_job
 from csc_xr.runs.scores import score_result
 from csc_xr.scene import open_scene
-from csc_xr.training.fitting import FitSettings
+from csc_xr.training.phase_two.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings
 
 NETWORK = brightness_network()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from networks_for_tests import BANDS, noise_scene
 
 from csc_xr.errors import ParameterError, SceneError
-from csc_xr.training.sampling import draw_positions, draw_samples, pixel_priority
+from csc_xr.priorities import pixel_priority
+from csc_xr.training.phase_two.sampling import draw_positions, draw_samples
 
 
 def classes_like(scene: xr.DataArray, seed: int = 0) -> xr.DataArray:

@@ -17,7 +17,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from csc_xr.errors import CscWarning, NetworkError, ParameterError, SceneError
 from csc_xr.grid import place, scene_transform
-from csc_xr.training.fitting import FitSettings
+from csc_xr.training.phase_two.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings, check_job, classify_scene
 
 NETWORK = brightness_network()

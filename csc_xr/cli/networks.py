@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from csc_xr.cli.options import BandNames, LegendName, words
+from csc_xr.cli.options import BandNames, LegendName, integers, words
 from csc_xr.cli.terminal import model_app, print_rows, quiet_start
-from csc_xr.errors import ParameterError
 
 ModelScale = Annotated[float | None, typer.Option(help="Divisor of pixel values.")]
 WindowSize = Annotated[int | None, typer.Option(help="Tile or patch size in pixels.")]
@@ -83,12 +82,5 @@ def _open_any(
         scale=scale,
         size=size,
         legend=legend,
-        codes=None if codes is None else _integers(codes, "--codes"),
+        codes=None if codes is None else integers(codes, "--codes"),
     )
-
-
-def _integers(text: str, option: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise ParameterError(f"{option} takes whole numbers with commas, got {text!r}.") from error

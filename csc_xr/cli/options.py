@@ -76,6 +76,21 @@ MemoryLimit = Annotated[
     typer.Option(help="Memory the run may take: 4GB (default: four fifths of the machine's)."),
 ]
 
+PerClass = Annotated[
+    int | None, typer.Option(help="Most tiles of a class, drawn at random (default: all).")
+]
+Validation = Annotated[
+    str,
+    typer.Option(
+        help="What is held out to measure by: scene, block (parts of scenes), none, or auto "
+        "(scenes where there are three)."
+    ),
+]
+ValidationShare = Annotated[float, typer.Option(help="Share of the tiles to hold out.")]
+ValidationScenes = Annotated[
+    str | None, typer.Option(help="Names of scenes to hold out: a,b (default: chosen).")
+]
+
 
 def settings_of(
     *,
@@ -92,7 +107,7 @@ def settings_of(
     steps: int | None,
 ) -> ClassifySettings:
     """Make settings of the options of a command."""
-    from csc_xr.training.fitting import FitSettings
+    from csc_xr.training.phase_two.fitting import FitSettings
     from csc_xr.workflow import ClassifySettings
 
     return ClassifySettings(
@@ -152,3 +167,11 @@ def computing(
 def words(text: str | None) -> list[str] | None:
     """Split a list of words at its commas."""
     return None if text is None else [word.strip() for word in text.split(",")]
+
+
+def integers(text: str, option: str) -> tuple[int, ...]:
+    """Split a list of whole numbers at its commas."""
+    try:
+        return tuple(int(part) for part in text.split(",") if text.strip())
+    except ValueError as error:
+        raise ParameterError(f"{option} takes whole numbers with commas, got {text!r}.") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import keras
@@ -10,16 +11,22 @@ import numpy as np
 from keras import layers
 
 from csc_xr.errors import ParameterError
+from csc_xr.networks.applications import SMALLEST_TILE, apply_application
 
-TileArchitecture = Literal["vgg16", "compact"]
+TileArchitecture = Literal["vgg16", "densenet121", "resnet50", "compact"]
 
 MAX_PATCH_SIZE = 15
+LEARNING_RATES: Mapping[str, float] = MappingProxyType(
+    {"vgg16": 1e-4, "densenet121": 1e-5, "resnet50": 1e-5, "compact": 1e-3}
+)
+"""Learning rate that each tile network is trained with unless another is asked for."""
+
 _MAX_CONVOLUTIONS = 6
 _L2 = 0.001
-_VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _COMPACT_STAGES = (16, 32, 64, 96)
-# Every pooling halves the tile and must leave a pixel.
-_SMALLEST_TILE = {"vgg16": 2 ** len(_VGG16_BLOCKS), "compact": 2 ** len(_COMPACT_STAGES)}
+_SMALLEST_TILE = dict.fromkeys(LEARNING_RATES, SMALLEST_TILE) | {
+    "compact": 2 ** len(_COMPACT_STAGES)  # every pooling halves the tile and must leave a pixel
+}
 
 
 def build_patch_network(
@@ -108,15 +115,16 @@ def build_tile_network(
 
     Parameters
     ----------
-    architecture : {"vgg16", "compact"}
+    architecture : {"vgg16", "densenet121", "resnet50", "compact"}
         ``"vgg16"`` is the published one: the 13 convolutions of VGG16, Dense 512 and 256 with
         an L2 penalty of 0.001, dropout 0.5 between them; 15 million weights at 50 px.
-        ``"compact"``, four convolutions with batch normalisation and global average pooling,
-        has 86 000 weights and trains without a graphics card.
+        ``"densenet121"`` (7 million) and ``"resnet50"`` (24 million) end in Dense 64 with batch
+        normalisation, 32 and 16. ``"compact"``, four convolutions with batch normalisation
+        and global average pooling, has 86 000 weights and trains without a graphics card.
     tile_size : int
-        Tile size in pixels, at least 32 for VGG16 and 16 for the compact network.
+        Tile size in pixels, at least 16 for the compact network and 32 for the others.
     n_bands : int
-        Bands of the scenes.
+        Bands of the scenes, 1 or more.
     n_outputs : int
         Outputs, 2 or more; usually the highest class code plus one.
     seed : int
@@ -134,7 +142,9 @@ def build_tile_network(
 
     Notes
     -----
-    VGG16: Simonyan and Zisserman 2015, arXiv:1409.1556, configuration D.
+    VGG16: Simonyan and Zisserman 2015, arXiv:1409.1556, configuration D. DenseNet: Huang et al.
+    2017, arXiv:1608.06993. ResNet: He et al. 2016, arXiv:1512.03385. Their layers come from
+    keras.applications and have the names they have there.
     """
     if architecture not in _SMALLEST_TILE:
         raise ParameterError(
@@ -150,20 +160,27 @@ def build_tile_network(
 
     seeds = _layer_seeds(seed)
     inputs = keras.Input((tile_size, tile_size, n_bands), name="tile")
-    body = _vgg16 if architecture == "vgg16" else _compact
-    outputs = _softmax(n_outputs, seeds)(body(inputs, seeds))
-    return keras.Model(inputs, outputs, name=architecture)
+    output = _softmax(n_outputs, seeds)  # takes the first seed; seeds keep their weights this way
+    if architecture == "compact":
+        features = _compact(inputs, seeds)
+    else:
+        features = layers.Flatten(name="flatten")(apply_application(architecture, inputs, seeds))
+        head = _published_head if architecture == "vgg16" else _small_head
+        features = head(features, seeds)
+    return keras.Model(inputs, output(features), name=architecture)
 
 
-def _vgg16(x: Any, seeds: Iterator[int]) -> Any:
-    for block, (depth, filters) in enumerate(_VGG16_BLOCKS, start=1):
-        for index in range(1, depth + 1):
-            x = _convolution(f"block{block}_conv{index}", filters, "same", "relu", seeds)(x)
-        x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
-    x = layers.Flatten(name="flatten")(x)
+def _published_head(x: Any, seeds: Iterator[int]) -> Any:
     x = _dense("dense1", 512, seeds)(x)
     x = layers.Dropout(0.5, seed=next(seeds), name="dropout")(x)
     return _dense("dense2", 256, seeds)(x)
+
+
+def _small_head(x: Any, seeds: Iterator[int]) -> Any:
+    x = _dense("dense1", 64, seeds, penalty=None)(x)
+    x = layers.BatchNormalization(momentum=0.99, epsilon=0.001, name="batch_norm")(x)
+    x = _dense("dense2", 32, seeds, penalty=None)(x)
+    return _dense("dense3", 16, seeds, penalty=None)(x)
 
 
 def _compact(x: Any, seeds: Iterator[int]) -> Any:
@@ -190,12 +207,14 @@ def _convolution(
     )
 
 
-def _dense(name: str, units: int, seeds: Iterator[int]) -> keras.layers.Layer:
+def _dense(
+    name: str, units: int, seeds: Iterator[int], *, penalty: float | None = _L2
+) -> keras.layers.Layer:
     return layers.Dense(
         units,
         activation="relu",
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-        kernel_regularizer=keras.regularizers.L2(_L2),
+        kernel_regularizer=None if penalty is None else keras.regularizers.L2(penalty),
         name=name,
     )
 

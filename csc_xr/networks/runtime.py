@@ -93,6 +93,22 @@ def batch_size(tile_size: int) -> int:
     return max(1, BATCH_PIXELS // tile_size**2)
 
 
+def gpu_capability() -> tuple[int, int] | None:
+    """Give the compute capability of the graphics cards TensorFlow uses.
+
+    Returns
+    -------
+    tuple of int, or None
+        Major and minor number, the least where there are several cards, (0, 0) where a card
+        tells none; None without a card.
+    """
+    cards = [
+        tf.config.experimental.get_device_details(card)
+        for card in tf.config.get_visible_devices("GPU")
+    ]
+    return min((card.get("compute_capability", (0, 0)) for card in cards), default=None)
+
+
 def _once(key: str, build: Callable[[], Callable[[Floats], Floats]]) -> Callable[[Floats], Floats]:
     with _compiling:
         if key not in _compiled:

@@ -59,17 +59,28 @@ def identify(
     dict
         Plain values.
     """
-    versions = software_versions()
     content: Identity = plain_values(
         {
             "network": network.fingerprint,
             **asdict(settings),
             "classifier": None if classifier is None else str(classifier),
             **dict(options or {}),
-            "software": {name: versions.get(name) for name in _DECIDING_PACKAGES},
+            "software": deciding_versions(),
         }
     )
     return content
+
+
+def deciding_versions() -> dict[str, str | None]:
+    """Look up the versions of the software that decides results.
+
+    Returns
+    -------
+    dict
+        Version by name; None for what is not installed.
+    """
+    versions = software_versions()
+    return {name: versions.get(name) for name in _DECIDING_PACKAGES}
 
 
 def with_inputs(identity: Identity, checksums: Mapping[str, str]) -> Identity:

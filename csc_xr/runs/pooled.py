@@ -18,8 +18,8 @@ from csc_xr.record import StageTimer, fingerprint
 from csc_xr.runs.jobs import Job
 from csc_xr.runs.scene import RunResult, begin_scene
 from csc_xr.runs.spread import Failure, Progress, SceneTask, Watch, outcomes
-from csc_xr.training.fitting import fit_patch_network
-from csc_xr.training.sampling import Samples, draw_samples
+from csc_xr.training.phase_two.fitting import fit_patch_network
+from csc_xr.training.phase_two.sampling import Samples, draw_samples
 from csc_xr.workflow import ClassifySettings, find_tiles
 
 SHARED = "shared"

@@ -17,7 +17,7 @@ from csc_xr.export import (
     write_class_png,
     write_float_geotiff,
 )
-from csc_xr.figures import four_part_figure
+from csc_xr.figures.maps import four_part_figure
 from csc_xr.files import put_in_place, read_json, write_json
 from csc_xr.grid import is_georeferenced
 from csc_xr.legend import ClassLegend

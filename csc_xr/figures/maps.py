@@ -17,7 +17,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from csc_xr.errors import ParameterError
-from csc_xr.files import replacing
+from csc_xr.figures.style import (
+    CAPTION_SIZE,
+    DPI,
+    EDGE_COLOUR,
+    LABEL_SIZE,
+    TICK_SIZE,
+    add_title,
+    save_png,
+)
 from csc_xr.grid import is_georeferenced, scene_transform
 from csc_xr.legend import NODATA_CODE, ClassLegend
 from csc_xr.scene import valid_pixels, validate_scene
@@ -25,7 +33,6 @@ from csc_xr.scene import valid_pixels, validate_scene
 MAX_PANEL_PIXELS = 1500
 """Longest side of a panel in image pixels; larger scenes are thinned."""
 
-_DPI = 150
 _PANEL_INCHES = 5.6
 _UNCLASSIFIED_COLOUR = "#000000"
 _COLOUR_BANDS = ("red", "green", "blue")
@@ -103,14 +110,13 @@ def four_part_figure(
     frame = _frame(scene, rows - rows % steps["y"], columns - columns % steps["x"])
 
     figure, axes = _panels(len(drawn) + 1, frame)
-    figure.suptitle(title, fontsize=15, fontweight="bold")
+    add_title(figure, title)
     _show(axes[0], picture, frame, caption)
     for axis, (name, codes) in zip(axes[1:], classes.items(), strict=True):
         _show(axis, _coloured(codes, legend), frame, _class_caption(name, scores or {}))
     _add_legend(figure, list(classes.values()), legend)
     if path is not None:
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png", dpi=_DPI)
+        save_png(figure, path)
     return figure
 
 
@@ -191,12 +197,12 @@ def _panels(count: int, frame: _Frame) -> tuple[Figure, list[Axes]]:
     # Inches for tick labels, titles and legend, so that little is left blank around the panels.
     size = (columns * (width + 0.25) + 0.65, rows * (height + 0.35) + 1.3)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
-    figure = Figure(figsize=size, layout=layout, dpi=_DPI)
+    figure = Figure(figsize=size, layout=layout, dpi=DPI)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis in grid[-1]:
-        axis.set_xlabel(frame.labels[0], fontsize=11)
+        axis.set_xlabel(frame.labels[0], fontsize=LABEL_SIZE)
     for axis in grid[:, 0]:
-        axis.set_ylabel(frame.labels[1], fontsize=11)
+        axis.set_ylabel(frame.labels[1], fontsize=LABEL_SIZE)
     return figure, list(grid.ravel())
 
 
@@ -210,8 +216,8 @@ def _show(axis: Axes, picture: npt.NDArray[Any], frame: _Frame, caption: str) ->
     if frame.north_up:
         axis.set_xlim(*sorted(frame.extent[:2]))
         axis.set_ylim(*sorted(frame.extent[2:]))
-    axis.set_title(caption, fontsize=13)
-    axis.tick_params(labelsize=10)
+    axis.set_title(caption, fontsize=CAPTION_SIZE)
+    axis.tick_params(labelsize=TICK_SIZE)
     for line in (axis.xaxis, axis.yaxis):
         line.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
         line.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
@@ -241,13 +247,13 @@ def _add_legend(figure: Figure, classes: list[npt.NDArray[np.uint8]], legend: Cl
     if NODATA_CODE in present:
         entries.append((legend.class_name(NODATA_CODE), _UNCLASSIFIED_COLOUR))
     patches = [
-        Patch(facecolor=colour, edgecolor="#404040", linewidth=0.6, label=name)
+        Patch(facecolor=colour, edgecolor=EDGE_COLOUR, linewidth=0.6, label=name)
         for name, colour in entries
     ]
     figure.legend(
         handles=patches,
         loc="outside lower center",
         ncols=min(len(patches), 5),
-        fontsize=11,
+        fontsize=LABEL_SIZE,
         frameon=False,
     )

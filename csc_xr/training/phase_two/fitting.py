@@ -19,7 +19,7 @@ from csc_xr.networks.builders import build_patch_network
 from csc_xr.networks.bundle import Network
 from csc_xr.networks.card import NetworkCard
 from csc_xr.networks.pixelwise import PixelClassifier
-from csc_xr.training.sampling import Samples
+from csc_xr.training.phase_two.sampling import Samples
 
 Progress = Callable[[int, int], None]
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from csc_xr.blockwise import haloed_blocks
 from csc_xr.errors import ParameterError, SceneError
 from csc_xr.inference import patch_halo
+from csc_xr.priorities import lowest_of_each, pixel_priority
 from csc_xr.scene import check_bands, valid_pixels, validate_scene
 
 MERGE = 16
@@ -152,47 +153,6 @@ def draw_positions(classes: xr.DataArray, *, per_class: int, seed: int) -> NDArr
     return np.sort(drawn, order="priority")
 
 
-def pixel_priority(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], seed: int
-) -> NDArray[np.uint64]:
-    """Hash (seed, row, column) to 64 bits.
-
-    The finaliser of SplitMix64 (Steele, Lea and Flood 2014, OOPSLA, doi:10.1145/2660193.2660195),
-    which is one to one, over the position and then over its sum with the hashed seed: no two
-    pixels of a scene share a priority.
-
-    Parameters
-    ----------
-    rows, columns : ndarray of int64
-        Pixel positions, below 2**32.
-    seed : int
-        Seed.
-
-    Returns
-    -------
-    ndarray of uint64
-        Priorities, uniform over 64 bits.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> a = pixel_priority(np.array([1, 2]), np.array([2, 1]), seed=0)
-    >>> b = pixel_priority(np.array([1, 2]), np.array([2, 1]), seed=1)
-    >>> len({*a.tolist(), *b.tolist()})
-    4
-    """
-    position = (rows.astype(np.uint64) << np.uint64(32)) | columns.astype(np.uint64)
-    offset = _mix(np.array([seed % 2**64], np.uint64))
-    return _mix(_mix(position) + offset)
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def _propose(
     block: NDArray[np.uint8], origin: tuple[int, int], per_class: int, seed: int
 ) -> NDArray[np.void]:
@@ -208,14 +168,7 @@ def _propose(
 
 def _lowest(proposals: Sequence[NDArray[np.void]], per_class: int) -> NDArray[np.void]:
     everything = np.concatenate(proposals)
-    kept = []
-    for code in np.unique(everything["code"]):
-        of_class = everything[everything["code"] == code]
-        if len(of_class) > per_class:
-            lowest = np.argpartition(of_class["priority"], per_class)[:per_class]
-            of_class = of_class[lowest]
-        kept.append(of_class)
-    return np.concatenate(kept) if kept else everything
+    return everything[lowest_of_each(everything["code"], everything["priority"], per_class)]
 
 
 def _within_budget(drawn: NDArray[np.void], most: int) -> NDArray[np.void]:

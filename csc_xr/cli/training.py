@@ -1,0 +1,264 @@
+"""Commands that train a phase-one network: ``train``, ``tune`` and ``finetune``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from csc_xr.cli import options
+from csc_xr.cli.options import words
+from csc_xr.cli.terminal import app, print_rows, quiet_start
+
+if TYPE_CHECKING:
+    from csc_xr.runs.training import Task, TrainingResult
+
+_THREADS = "TF_NUM_INTRAOP_THREADS"
+
+Stores = Annotated[list[Path], typer.Argument(help="Stores that csc-xr tiles wrote.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="First weights: a .keras file of the same architecture, or the .h5 file of a Keras "
+        "application without its top."
+    ),
+]
+BatchSize = Annotated[int, typer.Option(help="Tiles in a step.")]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Of the first step (default: what suits the network).")
+]
+Decay = Annotated[str, typer.Option(help="Learning rate over all epochs: cosine or constant.")]
+Patience = Annotated[
+    int, typer.Option(help="Stop after so many epochs without a better validation; 0: never.")
+]
+ClassPower = Annotated[
+    float,
+    typer.Option(
+        help="Tiles of a class are drawn in proportion to their number to this power: 0 draws "
+        "classes equally often, 1 every tile once an epoch."
+    ),
+]
+ClassWeights = Annotated[
+    str, typer.Option(help="none, or balanced: weigh tiles against how often their class comes.")
+]
+Tilt = Annotated[
+    float, typer.Option(help="Random tilt of the spectrum while training, as by haze: 0.1.")
+]
+Brightness = Annotated[
+    float, typer.Option(help="Random factors from 1 - this to 1 + this while training.")
+]
+Noise = Annotated[
+    float, typer.Option(help="Random noise up to this, in the images' numbers, while training.")
+]
+PrecisionOption = Annotated[
+    str, typer.Option(help="float32, auto, float16 (GPU) or bfloat16; weights stay float32.")
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of TensorFlow (default: cores). Another number gives "
+                             "slightly other weights."),
+]  # fmt: skip
+NewWork = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Begin anew. By default an unfinished training goes on, a finished one is kept, and "
+        "what was made in another way is refused.",
+    ),
+]
+
+
+@app.command()
+def train(
+    stores: Stores,
+    out: Annotated[Path, typer.Option(help="Network to write, such as tiles.keras.")],
+    network: Annotated[
+        str,
+        typer.Option(help="compact, vgg16, densenet121, resnet50, or a .keras file of your own."),
+    ] = "compact",
+    weights: Weights = None,
+    epochs: Annotated[int, typer.Option(help="Most passes over the tiles.")] = 30,
+    target_accuracy: Annotated[
+        float | None, typer.Option(help="Stop once the validation tiles are classed so well.")
+    ] = None,
+    patience: Patience = 0,
+    batch_size: BatchSize = 64,
+    learning_rate: LearningRate = None,
+    decay: Decay = "cosine",
+    class_power: ClassPower = 0.5,
+    class_weights: ClassWeights = "none",
+    brightness: Brightness = 0.0,
+    tilt: Tilt = 0.0,
+    noise: Noise = 0.0,
+    precision: PrecisionOption = "float32",
+    per_class: options.PerClass = None,
+    validation: options.Validation = "auto",
+    validation_share: options.ValidationShare = 0.2,
+    validation_scenes: options.ValidationScenes = None,
+    seed: options.Seed = 0,
+    threads: Threads = None,
+    overwrite: NewWork = False,
+) -> None:
+    """Train a phase-one network on tiles: network, history, scores, figures, run record.
+
+    Killed and started again, it goes on where it stopped.
+    """
+    _run(
+        "train", stores, out, network, threads,
+        settings={
+            "epochs": epochs, "target_accuracy": target_accuracy, "patience": patience,
+            "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
+            "class_power": class_power, "class_weights": class_weights,
+            "brightness": brightness, "tilt": tilt, "noise": noise, "precision": precision,
+        },
+        split={"by": validation, "share": validation_share, "scenes": words(validation_scenes)},
+        weights=weights, per_class=per_class, seed=seed, overwrite=overwrite,
+    )  # fmt: skip
+
+
+@app.command()
+def tune(
+    stores: Stores,
+    out: Annotated[Path, typer.Option(help="What the names of the files begin with.")],
+    network: Annotated[
+        str,
+        typer.Option(help="compact, vgg16, densenet121, resnet50, or a .keras file of your own."),
+    ] = "compact",
+    weights: Weights = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the tiles.")] = 50,
+    batch_size: BatchSize = 64,
+    learning_rate: LearningRate = None,
+    decay: Decay = "constant",
+    class_power: ClassPower = 0.5,
+    class_weights: ClassWeights = "none",
+    brightness: Brightness = 0.0,
+    tilt: Tilt = 0.0,
+    noise: Noise = 0.0,
+    precision: PrecisionOption = "float32",
+    per_class: options.PerClass = None,
+    validation: options.Validation = "auto",
+    validation_share: options.ValidationShare = 0.2,
+    validation_scenes: options.ValidationScenes = None,
+    seed: options.Seed = 0,
+    threads: Threads = None,
+    overwrite: NewWork = False,
+) -> None:
+    """Train for a fixed number of epochs and draw the curves; no network is kept.
+
+    From loss and accuracy of training and validation you see how many epochs to take, and
+    which target accuracy can be reached.
+    """
+    _run(
+        "tune", stores, out, network, threads,
+        settings={
+            "epochs": epochs,
+            "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
+            "class_power": class_power, "class_weights": class_weights,
+            "brightness": brightness, "tilt": tilt, "noise": noise, "precision": precision,
+        },
+        split={"by": validation, "share": validation_share, "scenes": words(validation_scenes)},
+        weights=weights, per_class=per_class, seed=seed, overwrite=overwrite,
+    )  # fmt: skip
+
+
+@app.command()
+def finetune(
+    model: Annotated[Path, typer.Argument(help="Trained tile network: .keras or legacy .h5.")],
+    stores: Stores,
+    out: Annotated[Path, typer.Option(help="Network to write, such as joint.keras.")],
+    epochs: Annotated[int, typer.Option(help="Most passes over the tiles.")] = 120,
+    target_accuracy: Annotated[
+        float | None, typer.Option(help="Stop once the validation tiles are classed so well.")
+    ] = 0.995,
+    patience: Patience = 0,
+    batch_size: BatchSize = 25,
+    learning_rate: LearningRate = 1e-5,
+    decay: Decay = "constant",
+    class_power: ClassPower = 0.5,
+    class_weights: ClassWeights = "none",
+    brightness: Brightness = 0.0,
+    tilt: Tilt = 0.0,
+    noise: Noise = 0.0,
+    precision: PrecisionOption = "float32",
+    per_class: options.PerClass = 5000,
+    validation: options.Validation = "auto",
+    validation_share: options.ValidationShare = 0.2,
+    validation_scenes: options.ValidationScenes = None,
+    seed: options.Seed = 0,
+    threads: Threads = None,
+    overwrite: NewWork = False,
+) -> None:
+    """Train on from a network, on tiles of several glaciers or rivers together.
+
+    The defaults are those of published joint fine-tuning: a low learning rate, at most 5000 tiles
+    of a class, and an end at 99.5 % of the validation tiles.
+    """
+    _run(
+        "finetune", stores, out, str(model), threads,
+        settings={
+            "epochs": epochs, "target_accuracy": target_accuracy, "patience": patience,
+            "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
+            "class_power": class_power, "class_weights": class_weights,
+            "brightness": brightness, "tilt": tilt, "noise": noise, "precision": precision,
+        },
+        split={"by": validation, "share": validation_share, "scenes": words(validation_scenes)},
+        weights=None, per_class=per_class, seed=seed, overwrite=overwrite,
+    )  # fmt: skip
+
+
+def _run(
+    task: Task,
+    stores: list[Path],
+    out: Path,
+    network: str,
+    threads: int | None,
+    *,
+    settings: dict[str, Any],
+    split: dict[str, Any],
+    weights: Path | None,
+    per_class: int | None,
+    seed: int,
+    overwrite: bool,
+) -> None:
+    # A training is one stream of steps, which alone keeps the cores busy; read when TensorFlow
+    # starts, so it is set before anything imports it.
+    os.environ.setdefault(_THREADS, str(threads or os.cpu_count() or 1))
+    with quiet_start():
+        from csc_xr.networks.runtime import gpu_capability
+        from csc_xr.progress import stage_progress
+        from csc_xr.runs.training import SplitSettings, train_network
+        from csc_xr.training.phase_one.settings import TrainSettings
+
+        gpu_capability()  # TensorFlow looks for devices once
+    how, held_out = TrainSettings(**settings), SplitSettings(**split)
+    with stage_progress(f"{task} {network}") as (timer, progress):
+        result = train_network(
+            stores, out,
+            task=task, network=network, weights=weights, settings=how, split=held_out,
+            per_class=per_class, seed=seed, overwrite=overwrite,
+            timer=timer, progress=progress, epoch_done=_print_epoch,
+        )  # fmt: skip
+    _print_training(result)
+
+
+def _print_epoch(row: dict[str, Any]) -> None:
+    text = f"epoch {row['epoch']:3}  loss {row['loss']:.4f}  right {row['accuracy']:.4f}"
+    if row["validation_accuracy"] is not None:
+        text += f"  validation: loss {row['validation_loss']:.4f}"
+        text += f"  right {row['validation_accuracy']:.4f}"
+    typer.echo(f"{text}  {row['seconds']:.0f} s")
+
+
+def _print_training(result: TrainingResult) -> None:
+    if result.kept:
+        typer.echo(f"done already: {result.outputs['record']}")
+        return
+    if result.scores is not None:
+        typer.echo("\nvalidation tiles")
+        typer.echo(result.scores.round(3).to_string(index=False, na_rep=""))
+        typer.echo("")
+    print_rows(result.outputs)
+    seconds = sum(result.record.stage_seconds.values())
+    peak = result.record.peak_memory_bytes / 1e9
+    print_rows({"took": f"{seconds:.1f} s, at most {peak:.2f} GB of memory"})

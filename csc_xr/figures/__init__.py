@@ -1,0 +1,1 @@
+"""Figures: the classes of a scene, the course of a training, a confusion matrix."""

@@ -1,0 +1,116 @@
+"""What a network gives: outputs put together, or new ones for other classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from csc_xr.errors import NetworkError
+from csc_xr.legend import ClassLegend
+from csc_xr.networks.bundle import Network
+from csc_xr.networks.safety import check_architecture, strip_training
+
+COMMON_LAYER = "common_classes"
+"""Name of the layer that adds up the probabilities of local classes."""
+
+
+def with_common_outputs(
+    model: keras.Model, common: Mapping[int, int], n_outputs: int
+) -> keras.Model:
+    """Let a network of local classes give the common classes they are.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Output i is the probability of local class i.
+    common : mapping of int to int
+        Common code by local code; outputs of other codes are left out.
+    n_outputs : int
+        Outputs to give, more than the highest common code.
+
+    Returns
+    -------
+    keras.Model
+        Shares the layers of the model; each output is the sum over its local classes, a fixed
+        linear layer.
+    """
+    sums = np.zeros((model.output_shape[-1], n_outputs), np.float32)
+    for local, code in common.items():
+        sums[local, code] = 1
+    layer = keras.layers.Dense(
+        n_outputs, use_bias=False, trainable=False, dtype="float32", name=COMMON_LAYER
+    )
+    joined = keras.Model(model.inputs, layer(model.outputs[0]), name=model.name)
+    layer.set_weights([sums])
+    return joined
+
+
+def continued(network: Network, *, legend: ClassLegend, seed: int) -> tuple[keras.Model, bool]:
+    """Copy a trained network so that it can learn on, for the same or for other classes.
+
+    Parameters
+    ----------
+    network : Network
+        A trained network; left as it is.
+    legend : ClassLegend
+        Classes it will learn: output i is for code i.
+    seed : int
+        Of the weights of a new output layer.
+
+    Returns
+    -------
+    model : keras.Model
+        Same architecture and weights; where the outputs stood for other classes, with a new
+        output layer, which replaces the sums of local classes too.
+    kept : bool
+        Whether the output layer is the network's own.
+
+    Raises
+    ------
+    NetworkError
+        When other outputs are needed, and the last layer is not one that can be replaced.
+    """
+    card = network.card
+    outputs = {index: code for index, code in enumerate(card.codes) if code}
+    same = (
+        all(
+            index == code
+            and code in legend.codes
+            and legend.class_name(code) == card.legend.class_name(code)
+            for index, code in outputs.items()
+        )
+        and len(card.codes) == legend.n_outputs
+    )
+    model = network.model
+    if same:
+        copied = _rebuilt(model)
+        copied.set_weights(model.get_weights())
+        return copied, True
+    if model.layers[-1].name == COMMON_LAYER:
+        model = keras.Model(model.inputs, model.layers[-1].input, name=model.name)
+    copied = _rebuilt(model, n_outputs=legend.n_outputs, seed=seed)
+    for ours, theirs in zip(copied.layers[:-1], model.layers[:-1], strict=True):
+        ours.set_weights(theirs.get_weights())
+    return copied, False
+
+
+def _rebuilt(model: keras.Model, *, n_outputs: int | None = None, seed: int = 0) -> keras.Model:
+    architecture: Any = strip_training(keras.saving.serialize_keras_object(model))
+    check_architecture(architecture, source="The network")
+    if n_outputs is not None:
+        last = architecture["config"]["layers"][-1]
+        if last["class_name"] != "Dense":
+            raise NetworkError(
+                "A network learns other classes by a new output layer in place of its last, "
+                f"which must be a Dense layer, got {last['class_name']} {model.layers[-1].name!r}. "
+                "Begin a new network."
+            )
+        first = keras.initializers.GlorotUniform(seed=seed)
+        last["config"] |= {
+            "units": n_outputs,
+            "kernel_initializer": keras.saving.serialize_keras_object(first),
+        }
+    return keras.saving.deserialize_keras_object(architecture, safe_mode=True)

@@ -1,0 +1,1 @@
+"""Labelled tiles: cut from scenes, kept in a store, joined, thinned and split."""

@@ -1,0 +1,1 @@
+"""Phase one: a tile network learned from labelled tiles."""

@@ -11,7 +11,6 @@ makes of the validation accuracy. Needs the development imagery (``CSC_XR_SHARED
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -20,8 +19,6 @@ import time
 import warnings
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(os.cpu_count() or 1))  # as csc-xr train
 
 import numpy as np
 import pandas as pd
@@ -42,7 +39,7 @@ from csc_xr.training.phase_one.fit import fit_tile_network
 from csc_xr.training.phase_one.settings import TrainSettings
 
 IMAGERY = SHARED / "data" / "st_marguerite"
-TRAIN = ("--epochs", "30")
+TRAIN = ("--epochs", "4", "--validation", "none")
 SPLIT_TILES = 1000  # of a class, for the comparison of splits
 SPLIT_EPOCHS = 12
 

@@ -216,7 +216,7 @@ def purity_table(purity: Purity) -> str:
 def main() -> None:
     """Measure, print, and with ``--write`` put the tables into the docs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="update docs/training.md")
     parser.add_argument("--folder", type=Path, help="keeps the scene and its labels")
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--stride", type=int, default=STRIDE)
@@ -236,7 +236,7 @@ def main() -> None:
         purity = purity_table(time_purity(codes, arguments.stride))
         print(purity)
     if arguments.write:
-        replace_section(DOCS / "benchmarks.md", "tile_store", f"{cutting}\n{purity}")
+        replace_section(DOCS / "training.md", "tile_store", f"{cutting}\n{purity}")
 
 
 if __name__ == "__main__":

@@ -267,6 +267,7 @@ def test_killed_at_random_instants_the_history_is_the_same(tmp_path: Path) -> No
     ("words", "message"),
     [
         (("--network", "vgg9"), "network must be .* or the file of a network"),
+        (("--threads", "0"), "--threads must be 1 or more, got 0"),
         (("--epochs", "0"), "epochs must be 1 or more, got 0"),
         (("--validation", "none", "--patience", "2"), "need tiles to be measured on"),
         (("--validation", "chance"), "by must be auto, scene, block or none, got 'chance'"),

@@ -49,7 +49,7 @@ def coloured_tiles(
 
 
 def quick(**changed: Any) -> TrainSettings:
-    return TrainSettings(**({"epochs": 2, "batch_size": 16} | changed))
+    return TrainSettings(**({"epochs": 2, "batch_size": 16, "brightness": 0, "tilt": 0} | changed))
 
 
 def held(tiles: xr.Dataset, scene: int = 1) -> TileSplit:

@@ -11,6 +11,7 @@ import typer
 from csc_xr.cli import options
 from csc_xr.cli.options import words
 from csc_xr.cli.terminal import app, print_rows, quiet_start
+from csc_xr.errors import ParameterError
 
 if TYPE_CHECKING:
     from csc_xr.runs.training import Task, TrainingResult
@@ -44,7 +45,7 @@ ClassWeights = Annotated[
     str, typer.Option(help="none, or balanced: weigh tiles against how often their class comes.")
 ]
 Tilt = Annotated[
-    float, typer.Option(help="Random tilt of the spectrum while training, as by haze: 0.1.")
+    float, typer.Option(help="Random tilt of the spectrum while training, as by haze.")
 ]
 Brightness = Annotated[
     float, typer.Option(help="Random factors from 1 - this to 1 + this while training.")
@@ -56,9 +57,12 @@ PrecisionOption = Annotated[
     str, typer.Option(help="float32, auto, float16 (GPU) or bfloat16; weights stay float32.")
 ]
 Threads = Annotated[
-    int | None, typer.Option(help="Threads of TensorFlow (default: cores). Another number gives "
-                             "slightly other weights."),
-]  # fmt: skip
+    int | None,
+    typer.Option(
+        help="Threads of TensorFlow (default: 1 for compact, which gains little by more, else all "
+        "cores). The same number gives the same network."
+    ),
+]
 NewWork = Annotated[
     bool,
     typer.Option(
@@ -78,7 +82,7 @@ def train(
         typer.Option(help="compact, vgg16, densenet121, resnet50, or a .keras file of your own."),
     ] = "compact",
     weights: Weights = None,
-    epochs: Annotated[int, typer.Option(help="Most passes over the tiles.")] = 30,
+    epochs: Annotated[int, typer.Option(help="Most passes over the tiles.")] = 10,
     target_accuracy: Annotated[
         float | None, typer.Option(help="Stop once the validation tiles are classed so well.")
     ] = None,
@@ -88,8 +92,8 @@ def train(
     decay: Decay = "cosine",
     class_power: ClassPower = 0.5,
     class_weights: ClassWeights = "none",
-    brightness: Brightness = 0.0,
-    tilt: Tilt = 0.0,
+    brightness: Brightness = 0.05,
+    tilt: Tilt = 0.1,
     noise: Noise = 0.0,
     precision: PrecisionOption = "float32",
     per_class: options.PerClass = None,
@@ -132,8 +136,8 @@ def tune(
     decay: Decay = "constant",
     class_power: ClassPower = 0.5,
     class_weights: ClassWeights = "none",
-    brightness: Brightness = 0.0,
-    tilt: Tilt = 0.0,
+    brightness: Brightness = 0.05,
+    tilt: Tilt = 0.1,
     noise: Noise = 0.0,
     precision: PrecisionOption = "float32",
     per_class: options.PerClass = None,
@@ -177,8 +181,8 @@ def finetune(
     decay: Decay = "constant",
     class_power: ClassPower = 0.5,
     class_weights: ClassWeights = "none",
-    brightness: Brightness = 0.0,
-    tilt: Tilt = 0.0,
+    brightness: Brightness = 0.05,
+    tilt: Tilt = 0.1,
     noise: Noise = 0.0,
     precision: PrecisionOption = "float32",
     per_class: options.PerClass = 5000,
@@ -221,9 +225,11 @@ def _run(
     seed: int,
     overwrite: bool,
 ) -> None:
-    # A training is one stream of steps, which alone keeps the cores busy; read when TensorFlow
-    # starts, so it is set before anything imports it.
-    os.environ.setdefault(_THREADS, str(threads or os.cpu_count() or 1))
+    if threads is not None and threads < 1:
+        raise ParameterError(f"--threads must be 1 or more, got {threads}.")
+    # Read when TensorFlow starts, so it is set before anything imports it.
+    cores = 1 if network == "compact" else os.cpu_count() or 1
+    os.environ.setdefault(_THREADS, str(threads or cores))
     with quiet_start():
         from csc_xr.networks.runtime import gpu_capability
         from csc_xr.progress import stage_progress

@@ -23,7 +23,7 @@ LEARNING_RATES: Mapping[str, float] = MappingProxyType(
 
 _MAX_CONVOLUTIONS = 6
 _L2 = 0.001
-_COMPACT_STAGES = (16, 32, 64, 96)
+_COMPACT_STAGES = (24, 48, 96, 160)
 _SMALLEST_TILE = dict.fromkeys(LEARNING_RATES, SMALLEST_TILE) | {
     "compact": 2 ** len(_COMPACT_STAGES)  # every pooling halves the tile and must leave a pixel
 }
@@ -120,7 +120,7 @@ def build_tile_network(
         an L2 penalty of 0.001, dropout 0.5 between them; 15 million weights at 50 px.
         ``"densenet121"`` (7 million) and ``"resnet50"`` (24 million) end in Dense 64 with batch
         normalisation, 32 and 16. ``"compact"``, four convolutions with batch normalisation
-        and global average pooling, has 86 000 weights and trains without a graphics card.
+        and global average pooling, has 200 000 weights and trains without a graphics card.
     tile_size : int
         Tile size in pixels, at least 16 for the compact network and 32 for the others.
     n_bands : int

@@ -60,20 +60,12 @@ class TileBatches:
         self.steps = -(-len(chosen) // settings.batch_size)
         self._shelf = TileShelf(tiles, chosen, settings.memory_limit)
         present, counts = np.unique(self.codes[chosen], return_counts=True)
+        self._of_class = [chosen[self.codes[chosen] == code] for code in present]
         drawn = counts**settings.class_power
-        class_shares = drawn / drawn.sum()
-        self._groups, shares = [], []  # tiles of one class in one scene
-        for code, share in zip(present, class_shares, strict=True):
-            members = chosen[self.codes[chosen] == code]
-            scenes, counts = np.unique(tiles["scene"].values[members], return_counts=True)
-            drawn = counts**settings.scene_power
-            for scene, part in zip(scenes, drawn / drawn.sum(), strict=True):
-                self._groups.append(members[tiles["scene"].values[members] == scene])
-                shares.append(share * part)
-        self._shares = np.array(shares)
+        self._shares = drawn / drawn.sum()
         self._weights = np.ones(256, np.float32)
         if settings.class_weights == "balanced":
-            self._weights[present] = 1 / (len(present) * class_shares)
+            self._weights[present] = 1 / (len(present) * self._shares)
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
         """Give the batches of an epoch; the next is made while one is learned from.
@@ -109,7 +101,7 @@ class TileBatches:
         total = self.steps * self.settings.batch_size
         ends = np.rint(np.cumsum(self._shares) * total).astype(int)
         wanted = np.diff(ends, prepend=0)
-        drawn = [_rounds(*pair, random) for pair in zip(self._groups, wanted, strict=True)]
+        drawn = [_rounds(*pair, random) for pair in zip(self._of_class, wanted, strict=True)]
         return random.permutation(np.concatenate(drawn))
 
     def _batch(self, part: NDArray[np.int64], epoch: int, step: int) -> Batch:

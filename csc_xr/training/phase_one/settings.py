@@ -35,9 +35,6 @@ class TrainSettings:
     class_power : float
         Tiles of a class are drawn in proportion to their number to this power: 0 draws every
         class equally often, 1 every tile once an epoch.
-    scene_power : float
-        The same for the scenes inside a class: 0 draws from all scenes that have the class
-        equally often, 1 in proportion to how many tiles of it they have.
     class_weights : {"none", "balanced"}
         With "balanced", tiles weigh in inverse proportion to how often their class is drawn.
     turns, flips : bool
@@ -63,19 +60,18 @@ class TrainSettings:
         When a value cannot be used.
     """
 
-    epochs: int = 30
+    epochs: int = 10
     batch_size: int = 64
     learning_rate: float | None = None
     decay: Literal["cosine", "constant"] = "cosine"
     target_accuracy: float | None = None
     patience: int = 0
     class_power: float = 0.5
-    scene_power: float = 1.0
     class_weights: ClassWeights = "none"
     turns: bool = True
     flips: bool = True
-    brightness: float = 0.0
-    tilt: float = 0.0
+    brightness: float = 0.05
+    tilt: float = 0.1
     noise: float = 0.0
     precision: Precision = "float32"
     memory_limit: int = 2**31
@@ -90,7 +86,6 @@ class TrainSettings:
             "target_accuracy": (target is None or 0 < target <= 1, "lie above 0 and up to 1"),
             "patience": (self.patience >= 0, "be 0 or more epochs"),
             "class_power": (0 <= self.class_power <= 1, "lie in 0 to 1"),
-            "scene_power": (0 <= self.scene_power <= 1, "lie in 0 to 1"),
             "class_weights": (self.class_weights in ("none", "balanced"), "be none or balanced"),
             "brightness": (0 <= self.brightness < 1, "be 0 or more and below 1"),
             "tilt": (self.tilt >= 0, "be 0 or more"),

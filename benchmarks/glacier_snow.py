@@ -159,7 +159,7 @@ def train_network(train: Sequence[Chip], how: PhaseOne) -> Network:
         max_unlabelled=how.max_unlabelled,
         per_class=how.per_class,
     )
-    settings = TrainSettings(epochs=how.epochs, brightness=how.brightness)
+    settings = TrainSettings(epochs=how.epochs, brightness=how.brightness, tilt=0, class_power=0)
     network, _ = fit_tile_network(tiles, split_tiles(tiles, by="none"), settings=settings)
     return network
 

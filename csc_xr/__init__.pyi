@@ -17,12 +17,12 @@ from .legend import GLACIER, RIVER, ClassLegend, LegendClass, open_legend
 from .networks.builders import build_patch_network, build_tile_network
 from .networks.bundle import Network, open_network, save_network
 from .networks.card import NetworkCard
-from .runs.cutting import cut_images
 from .runs.folder import run_jobs
 from .runs.jobs import prepare_jobs
 from .runs.ledger import folder_status
 from .runs.scene import run_job
 from .runs.stack import classify_stack
+from .runs.tiles import cut_images
 from .runs.training import SplitSettings, train_network
 from .scene import find_images, open_scene, valid_pixels, validate_scene, write_scene
 from .stack import open_stack, write_stack

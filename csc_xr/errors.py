@@ -36,6 +36,10 @@ class NetworkError(CscError, ValueError):
     """A network cannot be read, is not safe to read, or does not fit the scene."""
 
 
+class TrainingError(CscError, ArithmeticError):
+    """A training went astray and cannot go on."""
+
+
 class OutputError(CscError, OSError):
     """Results cannot be written where they were asked for."""
 

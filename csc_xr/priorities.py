@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from csc_xr.errors import ParameterError
+
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -51,6 +53,29 @@ def pixel_priority(
     numbers = np.atleast_1d(np.asarray(scenes)).astype(np.uint64) * _STEP
     offset = _mix(np.array([seed % 2**64], np.uint64) + numbers)
     return _mix(_mix(position) + offset)
+
+
+def check_seed(seed: int) -> int:
+    """Check that a seed can be used.
+
+    Parameters
+    ----------
+    seed : int
+        Any seed.
+
+    Returns
+    -------
+    int
+        The seed.
+
+    Raises
+    ------
+    ParameterError
+        When it is not a whole number of 0 or more.
+    """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ParameterError(f"seed must be a whole number of 0 or more, got {seed}.")
+    return int(seed)
 
 
 def lowest_of_each(

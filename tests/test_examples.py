@@ -44,7 +44,7 @@ def test_stack_of_dates(tmp_path: Path) -> None:
 
 
 def test_train_phase_one(tmp_path: Path) -> None:
-    words = ("--size", "300", "400", "--fjords", "3", "--epochs", "2", "--out", str(tmp_path))
+    words = ("--size", "300", "400", "--fjords", "3", "--epochs", "1", "--out", str(tmp_path))
     printed = run_example("03_train_phase_one.py", *words)
     assert re.search(r"^fjord_2( +\d+){8}$", printed, re.MULTILINE)
     assert len(re.findall(r"^ *Weighted_avg", printed, re.MULTILINE)) == 2
@@ -85,3 +85,35 @@ def test_readme_python_runs(tmp_path: Path) -> None:
     result = csc_xr.open_result(tmp_path / "fjord_classified.zarr")
     assert set(result.data_vars) == {"tile_class", "pixel_class", "confidence"}
     assert (result["pixel_class"].values > 0).all()
+
+
+def test_training_page_python_runs(tmp_path: Path) -> None:
+    """The snippet of docs/training.md, on tiles of generated fjords."""
+    from csc_xr.synthetic import fjord
+
+    fjords = [fjord((200, 300), seed=seed) for seed in (3, 4)]
+    tiles = csc_xr.extract_tiles(
+        [dataset["scene"].rename(f"fjord {number}") for number, dataset in enumerate(fjords)],
+        [dataset["labels"] for dataset in fjords],
+        legend=csc_xr.GLACIER, tile_size=50, stride=25, purity=0.5, leave_out=(3, 5),
+    )  # fmt: skip
+    csc_xr.write_tiles(tiles, tmp_path / "tiles.zarr")
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        exec(compile(block, "training.md", "exec"), {})  # noqa: S102  (our own page)
+    finally:
+        os.chdir(here)
+    assert csc_xr.open_network(tmp_path / "tiles.keras").card.size == 50
+
+
+def test_pages_name_commands_that_there_are() -> None:
+    from csc_xr import cli
+
+    known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    known |= {group.name for group in cli.app.registered_groups}
+    for page in (README, *(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))):
+        named = set(re.findall(r"csc-xr ([a-z-]+)", page))
+        assert named <= known, named - known

@@ -94,21 +94,21 @@ def test_first_weights_from_a_bundle(tmp_path: Path) -> None:
             ParameterError,
             "First weights are for an architecture, .* got a.h5. Leave one of them out",
         ),
-        ({"network": tile_network(8)}, TileError, "its tile size is 8, that of the tiles 16"),
+        ({"network": tile_network(8)}, TileError, "its tile size: 8, that of the tiles: 16"),
         (
             {"network": dataclasses.replace(
                 tile_network(16),
                 card=dataclasses.replace(tile_network(16).card, bands=("red", "green", "nir")),
             )},
             TileError,
-            r"its bands is \('red', 'green', 'nir'\), that of the tiles",
+            "its band names: red, green, nir, that of the tiles: red, green, blue",
         ),
         (
             {"network": dataclasses.replace(
                 tile_network(16), card=dataclasses.replace(tile_network(16).card, scale=8192.0)
             )},
             TileError,
-            "its scale is 8192.0, that of the tiles 255.0",
+            "its scale: 8192, that of the tiles: 255",
         ),
         (
             {"network": keras.Sequential(

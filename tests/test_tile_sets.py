@@ -47,9 +47,10 @@ def test_layout_is_told() -> None:
 
 def test_joined_tiles_keep_their_order_and_scenes() -> None:
     first, second = coloured_tiles(8, size=6), coloured_tiles(8, size=6, seed=1)
+    first.attrs["scenes"][2]["source"] = "a.tif"
     second.attrs["scenes"] = [
         {"name": "other", "source": "b.tif"},
-        first.attrs["scenes"][2],
+        {"name": "scene 2", "source": "a.tif"},
         {"name": "scene 0", "source": "elsewhere.tif"},
     ]
     with dask.config.set(scheduler=never):
@@ -127,7 +128,8 @@ def test_copies_are_turned(flips: bool, count: int) -> None:
         copies = add_copies(tiles, flips=flips)
     assert copies.sizes["tile"] == count * n
     assert copies["variant"].values.tolist() == np.repeat(np.arange(count), n).tolist()
-    assert copies.attrs == tiles.attrs
+    told = {"copies": "turned and flipped" if flips else "turned", "copy_noise": 0.0}
+    assert copies.attrs == {**tiles.attrs, "origin": {**tiles.attrs["origin"], **told}}
     original, views = tiles["pixels"].values, set()
     for variant in range(count):
         expected = np.rot90(original, variant % 4, axes=(2, 3))
@@ -194,7 +196,7 @@ def test_copies_need_tiles_as_they_were_cut() -> None:
     tiles = coloured_tiles(8, size=4)
     with pytest.raises(TileError, match=r"this set holds copies already\. Select its tiles of var"):
         add_copies(add_copies(tiles))
-    for noise in (-1.0, np.nan):
+    for noise in (-1.0, np.nan, np.inf):
         with pytest.raises(ParameterError, match=f"noise must be 0 or more, got {noise}"):
             add_copies(tiles, noise=noise)
 

@@ -135,7 +135,7 @@ def test_seed_decides() -> None:
 
 def test_named_scenes_are_held_out() -> None:
     tiles = grid(3, 20, 6, 3)
-    split = split_tiles(tiles, scenes=["scene 1"], by="none")
+    split = split_tiles(tiles, scenes=["scene 1"], by="scene")
     assert split.description == {"by": "scene", "scenes": ["scene 1"]}
     assert set(tiles["scene"].values[split.check].tolist()) == {1}
     assert set(tiles["scene"].values[split.learn].tolist()) == {0, 2}
@@ -183,8 +183,8 @@ def test_settings_out_of_range(changed: dict[str, Any], message: str) -> None:
 def test_splits_that_cannot_be() -> None:
     with pytest.raises(TileError, match=r"one scene cannot be split by scene\. Split by block"):
         split_tiles(grid(1, 20, 6, 3), by="scene")
-    with pytest.raises(TileError, match=r"two blocks of 60 px at least .* got one"):
-        split_tiles(grid(1, 20, 6, 3))
+    with pytest.raises(TileError, match="no tile lies in what it holds out"):
+        split_tiles(grid(1, 20, 6, 3), by="block", block_size=60)
     apart = placed_tiles([(0, 0, 0), (1, 0, 0), (2, 0, 0)], [1, 1, 2])
     with pytest.raises(TileError, match=r"those of 2 Ice are all held out or lie on the border"):
         split_tiles(apart, scenes=["scene 2"])

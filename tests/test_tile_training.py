@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -238,17 +239,24 @@ def test_a_checkpoint_never_unpickles(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"epochs": 0}, "epochs must be 1 or more, got 0"),
-        ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number of 1 or more, got 0"),
+        ({"epochs": 2.5}, r"epochs must be a whole number of 1 or more, got 2\.5"),
+        ({"epochs": True}, "epochs must be a whole number of 1 or more, got True"),
+        ({"batch_size": 0}, "batch_size must be a whole number of 1 or more, got 0"),
+        ({"batch_size": 1.5}, r"batch_size must be a whole number of 1 or more, got 1\.5"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, or None, got 0.0"),
         ({"decay": "steps"}, "decay must be cosine or constant, got steps"),
         ({"target_accuracy": 1.2}, "target_accuracy must lie above 0 and up to 1, got 1.2"),
-        ({"patience": -1}, "patience must be 0 or more epochs, got -1"),
+        ({"patience": -1}, "patience must be a whole number of 0 or more epochs, got -1"),
         ({"class_power": 1.5}, "class_power must lie in 0 to 1, got 1.5"),
         ({"class_weights": "equal"}, "class_weights must be none or balanced, got equal"),
         ({"tilt": -0.1}, "tilt must be 0 or more, got -0.1"),
         ({"brightness": 1.0}, "brightness must be 0 or more and below 1, got 1.0"),
         ({"noise": -2}, "noise must be 0 or more, got -2"),
+        ({"noise": math.inf}, "noise must be 0 or more, got inf"),
+        ({"tilt": math.nan}, "tilt must be 0 or more, got nan"),
+        ({"learning_rate": math.inf}, "learning_rate must be above 0, or None, got inf"),
+        ({"precision": "x"}, "precision must be one of float32, bfloat16, float16, auto, got x"),
         ({"memory_limit": 0}, "memory_limit must be 1 byte or more, got 0"),
     ],
 )

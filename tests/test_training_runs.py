@@ -153,7 +153,7 @@ def test_tune_keeps_no_network(store: Path, tmp_path: Path) -> None:
     ended = run_cli("tune", store, "--out", tmp_path / "curve", *QUICK)
     assert ended.code == 0, ended.err
     assert set(files_in(tmp_path)) == {
-        f"curve_{end}" for end in ("history.csv", "history.png", "report.csv", "confusion.png",
+        f"curve_tune_{end}" for end in ("history.csv", "history.png", "report.csv", "confusion.png",
                                    "run.json")
     }  # fmt: skip
 
@@ -268,7 +268,7 @@ def test_killed_at_random_instants_the_history_is_the_same(tmp_path: Path) -> No
     [
         (("--network", "vgg9"), "network must be .* or the file of a network"),
         (("--threads", "0"), "--threads must be 1 or more, got 0"),
-        (("--epochs", "0"), "epochs must be 1 or more, got 0"),
+        (("--epochs", "0"), "epochs must be a whole number of 1 or more, got 0"),
         (("--validation", "none", "--patience", "2"), "need tiles to be measured on"),
         (("--validation", "chance"), "by must be auto, scene, block or none, got 'chance'"),
         (("--validation-scenes", "Fjord_7"), "scenes must name scenes the tiles were cut from"),
@@ -326,7 +326,7 @@ def test_a_store_that_does_not_fit_the_network(store: Path, tmp_path: Path) -> N
     network = write_network(tmp_path)  # tiles of 8 px
     ended = run_cli("finetune", network, store, "--out", tmp_path / "net.keras")
     assert ended.code == 2
-    assert "its tile size is 8, that of the tiles 16" in ended.err
+    assert "its tile size: 8, that of the tiles: 16" in ended.err
 
 
 def test_what_lies_there_is_not_replaced(tmp_path: Path) -> None:

@@ -87,6 +87,9 @@ Validation = Annotated[
     ),
 ]
 ValidationShare = Annotated[float, typer.Option(help="Share of the tiles to hold out.")]
+ValidationBlock = Annotated[
+    int | None, typer.Option(help="Side of the blocks in pixels (default: ten tiles or less).")
+]
 ValidationScenes = Annotated[
     str | None, typer.Option(help="Names of scenes to hold out: a,b (default: chosen).")
 ]

@@ -15,6 +15,10 @@ from csc_xr.errors import ParameterError
 Images = Annotated[list[Path], typer.Argument(help="Labelled images, Zarr stores, or folders.")]
 Legend = Annotated[str, typer.Option(help="'glacier', 'river', or a JSON or CSV file of classes.")]
 StorePath = Annotated[Path, typer.Option("--out", help="Store to write, such as tiles.zarr.")]
+ClassKeyPath = Annotated[
+    Path | None,
+    typer.Option(help="CSV of LocalClass,HierarchClass where labels hold local classes."),
+]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
@@ -35,10 +39,7 @@ def tiles(
         Path | None,
         typer.Option(help="Label raster of one image (default: SCLS_<image>.tif beside it)."),
     ] = None,
-    class_key: Annotated[
-        Path | None,
-        typer.Option(help="CSV of LocalClass,HierarchClass where labels hold local classes."),
-    ] = None,
+    class_key: ClassKeyPath = None,
     bands: Annotated[
         str | None, typer.Option(help="Bands the tiles hold: red,green,blue (default: all).")
     ] = None,
@@ -47,6 +48,9 @@ def tiles(
     nodata: options.Nodata = None,
     copies: Annotated[
         bool, typer.Option("--copies", help="Also store copies turned by 90, 180, 270 degrees.")
+    ] = False,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="And copies that are mirrored, then turned.")
     ] = False,
     noise: Annotated[float, typer.Option(help="Noise of the copies.")] = 10.0,
     seed: options.Seed = 0,
@@ -57,7 +61,7 @@ def tiles(
         from csc_xr.inputs import list_images
         from csc_xr.legend import open_legend
         from csc_xr.progress import stage_progress
-        from csc_xr.runs.cutting import cut_images
+        from csc_xr.runs.tiles import cut_images
         from csc_xr.tiles.keys import open_class_key
         from csc_xr.tiles.layout import count_tiles
         from csc_xr.tiles.purity import WindowRule
@@ -72,7 +76,8 @@ def tiles(
             class_key=key, bands=words(bands),
             scene_options={"band_names": words(band_names), "scale": scale, "nodata": nodata},
             per_class=per_class, leave_out=integers(leave_out or "", "--leave-out"),
-            copies=copies, noise=noise, seed=seed, overwrite=overwrite, timer=timer,
+            copies=copies or flips, flips=flips, noise=noise, seed=seed, overwrite=overwrite,
+            timer=timer,
         )  # fmt: skip
     typer.echo(count_tiles(cut).to_string())
     typer.echo(f"wrote {out}")
@@ -88,6 +93,7 @@ def import_tiles(
     bands: Annotated[str, typer.Option(help="Names of the tiles' bands: red,green,blue,nir.")],
     scale: Annotated[float, typer.Option(help="Divisor of the scenes' numbers: 255 or 8192.")],
     labels: Annotated[Path | None, typer.Option(help="The .npy of labels of an .npy.")] = None,
+    class_key: ClassKeyPath = None,
     overwrite: Replace = False,
 ) -> None:
     """Bring tiles of other programs into a store: class folders, or compiled arrays.
@@ -95,21 +101,31 @@ def import_tiles(
     Numbers of float16 arrays have been divided by the scale, and are multiplied again.
     """
     from csc_xr.legend import open_legend
+    from csc_xr.progress import stage_progress
     from csc_xr.tiles.forms import import_compiled, import_tile_folders
+    from csc_xr.tiles.keys import open_class_key, with_class_key
     from csc_xr.tiles.layout import count_tiles
     from csc_xr.tiles.store import write_tiles
 
     names, known = words(bands) or [], open_legend(legend)
-    if source.is_dir():
-        found = import_tile_folders(source, bands=names, scale=scale, legend=known)
-    elif labels is not None:
-        found = import_compiled(source, labels, bands=names, scale=scale, legend=known)
-    else:
+    key = None if class_key is None else open_class_key(class_key)
+    local = known if key is None else key.local_legend(known)
+    if not source.is_dir() and labels is None:
         raise ParameterError(
             f"Tiles come from a folder of class folders, or from an .npy file with --labels, got "
             f"{source} alone."
         )
-    typer.echo(count_tiles(write_tiles(found, out, overwrite=overwrite)).to_string())
+    with stage_progress(f"tiles of {source}") as (timer, _):
+        with timer.stage("headers"):
+            if labels is None:
+                found = import_tile_folders(source, bands=names, scale=scale, legend=local)
+            else:
+                found = import_compiled(source, labels, bands=names, scale=scale, legend=local)
+            if key is not None:
+                found = with_class_key(found, key, known)
+        with timer.stage("writing"):
+            written = write_tiles(found, out, overwrite=overwrite)
+    typer.echo(count_tiles(written).to_string())
     typer.echo(f"wrote {out}")
 
 
@@ -136,10 +152,15 @@ def export_tiles(
     from csc_xr.tiles.store import open_tiles
 
     tiles = open_tiles(store)
+    if form != "folders" and (validation != "none" or validation_scenes is not None):
+        raise ParameterError(
+            f"A compiled array holds all tiles, got --form {form} with something held out. Export "
+            "folders, or leave --validation out."
+        )
     if form == "folders":
         split = split_tiles(
             tiles,
-            by=validation,  # type: ignore[arg-type]  # checked there
+            by="scene" if validation_scenes else validation,  # type: ignore[arg-type]  # checked there
             share=validation_share, scenes=words(validation_scenes), seed=seed,
         )  # fmt: skip
         export_tile_folders(

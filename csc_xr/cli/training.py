@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from csc_xr.runs.training import Task, TrainingResult
 
 _THREADS = "TF_NUM_INTRAOP_THREADS"
+_SIDE_BY_SIDE = "TF_NUM_INTEROP_THREADS"
 
 Stores = Annotated[list[Path], typer.Argument(help="Stores that csc-xr tiles wrote.")]
 Weights = Annotated[
@@ -53,6 +54,9 @@ Brightness = Annotated[
 Noise = Annotated[
     float, typer.Option(help="Random noise up to this, in the images' numbers, while training.")
 ]
+Turns = Annotated[bool, typer.Option(help="Turn tiles by quarters at random while training.")]
+Flips = Annotated[bool, typer.Option(help="Mirror tiles at random while training.")]
+TileMemory = Annotated[str, typer.Option(help="Memory for tiles; of more, parts are read in turn.")]
 PrecisionOption = Annotated[
     str, typer.Option(help="float32, auto, float16 (GPU) or bfloat16; weights stay float32.")
 ]
@@ -95,11 +99,15 @@ def train(
     brightness: Brightness = 0.05,
     tilt: Tilt = 0.1,
     noise: Noise = 0.0,
+    turns: Turns = True,
+    flips: Flips = True,
+    memory_limit: TileMemory = "2GiB",
     precision: PrecisionOption = "float32",
     per_class: options.PerClass = None,
     validation: options.Validation = "auto",
     validation_share: options.ValidationShare = 0.2,
     validation_scenes: options.ValidationScenes = None,
+    validation_block: options.ValidationBlock = None,
     seed: options.Seed = 0,
     threads: Threads = None,
     overwrite: NewWork = False,
@@ -114,9 +122,13 @@ def train(
             "epochs": epochs, "target_accuracy": target_accuracy, "patience": patience,
             "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
             "class_power": class_power, "class_weights": class_weights,
-            "brightness": brightness, "tilt": tilt, "noise": noise, "precision": precision,
+            "brightness": brightness, "tilt": tilt, "noise": noise, "turns": turns, "flips": flips,
+            "memory_limit": memory_limit, "precision": precision,
         },
-        split={"by": validation, "share": validation_share, "scenes": words(validation_scenes)},
+        split={
+            "by": validation, "share": validation_share, "scenes": words(validation_scenes),
+            "block_size": validation_block,
+        },
         weights=weights, per_class=per_class, seed=seed, overwrite=overwrite,
     )  # fmt: skip
 
@@ -139,11 +151,15 @@ def tune(
     brightness: Brightness = 0.05,
     tilt: Tilt = 0.1,
     noise: Noise = 0.0,
+    turns: Turns = True,
+    flips: Flips = True,
+    memory_limit: TileMemory = "2GiB",
     precision: PrecisionOption = "float32",
     per_class: options.PerClass = None,
     validation: options.Validation = "auto",
     validation_share: options.ValidationShare = 0.2,
     validation_scenes: options.ValidationScenes = None,
+    validation_block: options.ValidationBlock = None,
     seed: options.Seed = 0,
     threads: Threads = None,
     overwrite: NewWork = False,
@@ -159,9 +175,13 @@ def tune(
             "epochs": epochs,
             "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
             "class_power": class_power, "class_weights": class_weights,
-            "brightness": brightness, "tilt": tilt, "noise": noise, "precision": precision,
+            "brightness": brightness, "tilt": tilt, "noise": noise, "turns": turns, "flips": flips,
+            "memory_limit": memory_limit, "precision": precision,
         },
-        split={"by": validation, "share": validation_share, "scenes": words(validation_scenes)},
+        split={
+            "by": validation, "share": validation_share, "scenes": words(validation_scenes),
+            "block_size": validation_block,
+        },
         weights=weights, per_class=per_class, seed=seed, overwrite=overwrite,
     )  # fmt: skip
 
@@ -184,11 +204,17 @@ def finetune(
     brightness: Brightness = 0.05,
     tilt: Tilt = 0.1,
     noise: Noise = 0.0,
+    turns: Turns = True,
+    flips: Flips = True,
+    memory_limit: TileMemory = "2GiB",
     precision: PrecisionOption = "float32",
-    per_class: options.PerClass = 5000,
+    per_class: Annotated[
+        int, typer.Option(help="Most tiles of a class, drawn at random; 0 for all.")
+    ] = 5000,
     validation: options.Validation = "auto",
     validation_share: options.ValidationShare = 0.2,
     validation_scenes: options.ValidationScenes = None,
+    validation_block: options.ValidationBlock = None,
     seed: options.Seed = 0,
     threads: Threads = None,
     overwrite: NewWork = False,
@@ -196,18 +222,24 @@ def finetune(
     """Train on from a network, on tiles of several glaciers or rivers together.
 
     The defaults are those of published joint fine-tuning: a low learning rate, at most 5000 tiles
-    of a class, and an end at 99.5 % of the validation tiles.
+    of a class, and an end at 99.5 % of the validation tiles (where there are any).
     """
+    if validation == "none":
+        target_accuracy = None
     _run(
         "finetune", stores, out, str(model), threads,
         settings={
             "epochs": epochs, "target_accuracy": target_accuracy, "patience": patience,
             "batch_size": batch_size, "learning_rate": learning_rate, "decay": decay,
             "class_power": class_power, "class_weights": class_weights,
-            "brightness": brightness, "tilt": tilt, "noise": noise, "precision": precision,
+            "brightness": brightness, "tilt": tilt, "noise": noise, "turns": turns, "flips": flips,
+            "memory_limit": memory_limit, "precision": precision,
         },
-        split={"by": validation, "share": validation_share, "scenes": words(validation_scenes)},
-        weights=None, per_class=per_class, seed=seed, overwrite=overwrite,
+        split={
+            "by": validation, "share": validation_share, "scenes": words(validation_scenes),
+            "block_size": validation_block,
+        },
+        weights=None, per_class=per_class or None, seed=seed, overwrite=overwrite,
     )  # fmt: skip
 
 
@@ -227,17 +259,23 @@ def _run(
 ) -> None:
     if threads is not None and threads < 1:
         raise ParameterError(f"--threads must be 1 or more, got {threads}.")
-    # Read when TensorFlow starts, so it is set before anything imports it.
+    # Read when TensorFlow starts, so they are set before anything imports it. Operations side by
+    # side would add up gradients in the order in which they end.
+    os.environ[_SIDE_BY_SIDE] = "1"
     cores = 1 if network == "compact" else os.cpu_count() or 1
-    os.environ.setdefault(_THREADS, str(threads or cores))
+    if threads is not None:
+        os.environ[_THREADS] = str(threads)
+    os.environ.setdefault(_THREADS, str(cores))
     with quiet_start():
         from csc_xr.networks.runtime import gpu_capability
         from csc_xr.progress import stage_progress
+        from csc_xr.runs.memory import parse_bytes
         from csc_xr.runs.training import SplitSettings, train_network
         from csc_xr.training.phase_one.settings import TrainSettings
 
         gpu_capability()  # TensorFlow looks for devices once
-    how, held_out = TrainSettings(**settings), SplitSettings(**split)
+    limit = parse_bytes(settings.pop("memory_limit"))
+    how, held_out = TrainSettings(**settings, memory_limit=limit), SplitSettings(**split)
     with stage_progress(f"{task} {network}") as (timer, progress):
         result = train_network(
             stores, out,

@@ -179,7 +179,7 @@ def copy_weights(
     last = max(index for index, layer in enumerate(ours) if layer.weights)
     _check_same(ours, theirs, output=last)
     same_outputs = _shapes(ours[last]) == _shapes(theirs[last])
-    whole = same_outputs and _same_classes(source, legend)
+    whole = same_outputs and same_classes(source, legend)
     taken = [i for i, layer in enumerate(ours) if layer.weights and (whole or i != last)]
     for index in taken:
         ours[index].set_weights(theirs[index].get_weights())
@@ -323,8 +323,22 @@ def _check_same(ours: list[Any], theirs: list[Any], *, output: int) -> None:
             )
 
 
-def _same_classes(source: Network, legend: ClassLegend) -> bool:
-    """Whether output i stands for code i and its class in both; never trained ones do not count."""
+def same_classes(source: Network, legend: ClassLegend) -> bool:
+    """Tell whether the outputs of a network stand for classes of a legend.
+
+    Parameters
+    ----------
+    source : Network
+        The network.
+    legend : ClassLegend
+        The classes.
+
+    Returns
+    -------
+    bool
+        Whether output i stands for code i, and for a class of the same name in both; outputs
+        that were never trained do not count.
+    """
     known = source.card.legend
     return all(
         code == NODATA_CODE

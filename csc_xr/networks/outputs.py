@@ -7,10 +7,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from csc_xr.errors import NetworkError
 from csc_xr.legend import ClassLegend
 from csc_xr.networks.bundle import Network
+from csc_xr.networks.initial import same_classes
 from csc_xr.networks.safety import check_architecture, strip_training
 
 COMMON_LAYER = "common_classes"
@@ -37,9 +39,7 @@ def with_common_outputs(
         Shares the layers of the model; each output is the sum over its local classes, a fixed
         linear layer.
     """
-    sums = np.zeros((model.output_shape[-1], n_outputs), np.float32)
-    for local, code in common.items():
-        sums[local, code] = 1
+    sums = common_sums(common, model.output_shape[-1], n_outputs)
     layer = keras.layers.Dense(
         n_outputs, use_bias=False, trainable=False, dtype="float32", name=COMMON_LAYER
     )
@@ -48,7 +48,34 @@ def with_common_outputs(
     return joined
 
 
-def continued(network: Network, *, legend: ClassLegend, seed: int) -> tuple[keras.Model, bool]:
+def common_sums(common: Mapping[int, int], n_local: int, n_outputs: int) -> NDArray[np.float32]:
+    """Give the matrix that adds up the probabilities of local classes.
+
+    Parameters
+    ----------
+    common : mapping of int to int
+        Common code by local code.
+    n_local, n_outputs : int
+        Outputs of the network of local classes, and of the sums.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape (n_local, n_outputs), ones and zeros.
+    """
+    sums = np.zeros((n_local, n_outputs), np.float32)
+    for local, code in common.items():
+        sums[local, code] = 1
+    return sums
+
+
+def continued(
+    network: Network,
+    *,
+    legend: ClassLegend,
+    local_classes: Mapping[str, int] | None = None,
+    seed: int,
+) -> tuple[keras.Model, bool]:
     """Copy a trained network so that it can learn on, for the same or for other classes.
 
     Parameters
@@ -57,6 +84,9 @@ def continued(network: Network, *, legend: ClassLegend, seed: int) -> tuple[kera
         A trained network; left as it is.
     legend : ClassLegend
         Classes it will learn: output i is for code i.
+    local_classes : mapping of str to int, optional
+        Where the legend is one of local classes, common code by local code; a network that was
+        trained on these gives its local outputs.
     seed : int
         Of the weights of a new output layer.
 
@@ -73,24 +103,17 @@ def continued(network: Network, *, legend: ClassLegend, seed: int) -> tuple[kera
     NetworkError
         When other outputs are needed, and the last layer is not one that can be replaced.
     """
-    card = network.card
-    outputs = {index: code for index, code in enumerate(card.codes) if code}
-    same = (
-        all(
-            index == code
-            and code in legend.codes
-            and legend.class_name(code) == card.legend.class_name(code)
-            for index, code in outputs.items()
+    model, kept = network.model, same_classes(network, legend)
+    kept = kept and model.output_shape[-1] == legend.n_outputs
+    if not kept and model.layers[-1].name == COMMON_LAYER:
+        kept = local_classes is not None and (
+            dict(local_classes) == dict(network.card.provenance.get("local_classes", {}))
         )
-        and len(card.codes) == legend.n_outputs
-    )
-    model = network.model
-    if same:
+        model = keras.Model(model.inputs, model.layers[-1].input, name=model.name)
+    if kept:
         copied = _rebuilt(model)
         copied.set_weights(model.get_weights())
         return copied, True
-    if model.layers[-1].name == COMMON_LAYER:
-        model = keras.Model(model.inputs, model.layers[-1].input, name=model.name)
     copied = _rebuilt(model, n_outputs=legend.n_outputs, seed=seed)
     for ours, theirs in zip(copied.layers[:-1], model.layers[:-1], strict=True):
         ours.set_weights(theirs.get_weights())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +18,21 @@ from csc_xr.figures.training import history_figure
 from csc_xr.files import check_output_folder, plain_values, read_json, write_json
 from csc_xr.networks.builders import TileArchitecture
 from csc_xr.networks.bundle import Network, open_network, save_network
-from csc_xr.record import RECORD_END, RunRecord, StageTimer, describe_input, start_record
+from csc_xr.record import (
+    RECORD_END,
+    InputFile,
+    RunRecord,
+    StageTimer,
+    describe_input,
+    start_record,
+)
 from csc_xr.runs.identity import check_same_work, deciding_versions
 from csc_xr.tiles.layout import band_names, tile_legend
 from csc_xr.tiles.sets import join_tiles, thin_tiles
 from csc_xr.tiles.split import SplitRule, split_tiles
 from csc_xr.tiles.store import open_tiles
 from csc_xr.training.phase_one.checkpoints import Checkpoint
-from csc_xr.training.phase_one.fit import EpochDone, Progress, fit_tile_network
+from csc_xr.training.phase_one.fit import EpochDone, Progress, TileTraining
 from csc_xr.training.phase_one.report import TrainingReport
 from csc_xr.training.phase_one.settings import TrainSettings
 
@@ -64,8 +72,9 @@ class TrainingResult:
     ----------
     outputs : dict of str to Path
         Files by role.
-    history : pandas.DataFrame
-        A row for each epoch, as :class:`TrainingReport` has it.
+    history : pandas.DataFrame or None
+        A row for each epoch, as :class:`TrainingReport` has it; None where the file of a kept
+        training is gone.
     scores : pandas.DataFrame or None
         Scores of the validation tiles by class.
     record : RunRecord
@@ -75,7 +84,7 @@ class TrainingResult:
     """
 
     outputs: dict[str, Path]
-    history: pd.DataFrame
+    history: pd.DataFrame | None
     scores: pd.DataFrame | None
     record: RunRecord
     kept: bool = False
@@ -151,11 +160,8 @@ def train_network(
     OutputError
         When files cannot be written, or a network of unknown origin has the name.
     """
-    settings, split, timer = (
-        settings or TrainSettings(),
-        split or SplitSettings(),
-        timer or StageTimer(),
-    )
+    settings, split = settings or TrainSettings(), split or SplitSettings()
+    timer = timer or StageTimer()
     files = _output_files(Path(out).absolute(), task)
     check_output_folder(files["record"].parent)
     with timer.stage("tiles"):
@@ -163,25 +169,20 @@ def train_network(
         if per_class is not None:
             tiles = thin_tiles(tiles, per_class=per_class, seed=seed)
         parts = split_tiles(tiles, **asdict(split), seed=seed)
+        begun = _open_network(network, tiles, task)
+        training = TileTraining(
+            tiles, parts, network=_fittable(begun, task), weights=weights, settings=settings,
+            seed=seed,
+        )  # fmt: skip
         inputs = [describe_input(path) for path in (*stores, *([weights] if weights else []))]
-    begun = _open_network(network, tiles, task)
-    identity = {
-        "task": task,
-        "network": begun.fingerprint if isinstance(begun, Network) else str(begun),
-        "settings": asdict(settings),
-        "split": asdict(split),
-        "per_class": per_class,
-        "seed": seed,
-        "software": deciding_versions(),
-        "inputs": {Path(entry.path).name: entry.sha256 for entry in inputs},
-    }
+    identity = _identity(task, begun, training, inputs, len(stores))
     checkpoint = Checkpoint(files["checkpoint"], identity)
-    if overwrite:
-        for role in ("record", "checkpoint"):
-            files[role].unlink(missing_ok=True)
     kept = None if overwrite else _kept_result(files, checkpoint)
     if kept is not None:
         return kept
+    if overwrite:  # all that could be checked was
+        files["record"].unlink(missing_ok=True)
+        checkpoint.remove()
     record = start_record(
         parameters={"stores": list(map(str, stores)), **identity},
         seed=seed,
@@ -190,17 +191,7 @@ def train_network(
         identity=plain_values(identity),
     )
     with timer.stage("training"):
-        fitted, report = fit_tile_network(
-            tiles,
-            parts,
-            network=_fittable(begun, task),
-            weights=weights,
-            settings=settings,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=progress,
-            epoch_done=epoch_done,
-        )
+        fitted, report = training.run(checkpoint, progress=progress, epoch_done=epoch_done)
     with timer.stage("reports"):
         outputs = _write(fitted, report, files, task, settings)
     networks = {**record.networks, "fitted": fitted.fingerprint}
@@ -214,10 +205,40 @@ def train_network(
     )
 
 
+def _identity(
+    task: Task,
+    begun: TileArchitecture | Network,
+    training: TileTraining,
+    inputs: Sequence[InputFile],
+    n_stores: int,
+) -> dict[str, Any]:
+    """Describe a training by all that decides its result."""
+    settings = asdict(training.settings)
+    tile_bytes = training.tiles["pixels"][0].nbytes
+    if training.tiles.sizes["tile"] * tile_bytes * 4 <= settings["memory_limit"]:
+        settings["memory_limit"] = None  # all tiles are held: it decides nothing
+    versions = deciding_versions()
+    checksums = [entry.sha256 for entry in inputs]
+    return {
+        "task": task,
+        "network": begun.fingerprint if isinstance(begun, Network) else str(begun),
+        "stores": checksums[:n_stores],  # in order, which decides the order of the tiles
+        "weights": checksums[n_stores:],
+        "settings": settings,
+        "split": training.split.description,
+        "cut": training.tiles.attrs.get("origin", {}),
+        "seed": training.seed,
+        "threads": os.environ.get("TF_NUM_INTRAOP_THREADS"),
+        "software": {name: versions[name] for name in ("csc_xr", "tensorflow", "keras", "numpy")},
+    }
+
+
 def _output_files(out: Path, task: Task) -> dict[str, Path]:
     if task != "tune" and out.suffix != ".keras":
         raise OutputError(f"A network is saved in a file that ends in .keras, got {out}.")
     base = out.with_suffix("") if out.suffix == ".keras" else out
+    if task == "tune":  # beside those of the training that follows
+        base = base.with_name(f"{base.name}_tune")
     ends = {
         "history": "_history.csv",
         "history_figure": "_history.png",
@@ -276,14 +297,15 @@ def _kept_result(files: dict[str, Path], checkpoint: Checkpoint) -> TrainingResu
         return None
     check_same_work(name, folder, content["identity"], checkpoint.identity)
     record = RunRecord.from_dict(content)
-    outputs = {role: Path(path) for role, path in record.outputs.items()}
-    if not all(path.exists() for path in outputs.values()):
+    # where they are now, whatever the folder was called when they were written
+    outputs = {role: files[role] for role in record.outputs if files[role].exists()}
+    if files.get("network", files["history"]) not in outputs.values():
         return None
-    scores = pd.read_csv(outputs["scores"]) if "scores" in outputs else None
-    history = pd.read_csv(outputs["history"])
-    return TrainingResult(
-        {**outputs, "record": files["record"]}, history, scores, record, kept=True
+    history, scores = (
+        pd.read_csv(outputs[role]) if role in outputs else None for role in ("history", "scores")
     )
+    outputs["record"] = files["record"]
+    return TrainingResult(outputs, history, scores, record, kept=True)
 
 
 def _write(

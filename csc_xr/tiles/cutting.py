@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from csc_xr.blockwise import leading_blocks
 from csc_xr.errors import LabelError, ParameterError, SceneError, TileError
 from csc_xr.legend import NODATA_CODE, ClassLegend
-from csc_xr.priorities import lowest_of_each
+from csc_xr.priorities import check_seed, lowest_of_each
 from csc_xr.scene import check_bands, valid_pixels, validate_scene
 from csc_xr.tiles.layout import tile_dataset, tiles_per_chunk
 from csc_xr.tiles.purity import WindowRule, majority_codes
@@ -99,6 +100,7 @@ def extract_tiles(
     """
     rule = WindowRule(tile_size, stride, purity, max_unlabelled)
     rule.check()
+    check_seed(seed)
     if per_class is not None:
         check_per_class(per_class)
     unknown = sorted(set(leave_out) - set(legend.codes))
@@ -125,7 +127,7 @@ def extract_tiles(
         bands=checked[0]["band"].values.tolist(),
         scale=float(checked[0].attrs["scale"]),
         legend=legend,
-        scenes=[scene_entry(scene) for scene in checked],
+        scenes=[scene_entry(scene, number) for number, scene in enumerate(checked)],
         origin={
             "stride": stride,
             "purity": purity,
@@ -137,21 +139,25 @@ def extract_tiles(
     )
 
 
-def scene_entry(scene: xr.DataArray) -> dict[str, str]:
+def scene_entry(scene: xr.DataArray, number: int) -> dict[str, str]:
     """Describe a scene as tiles refer to it.
 
     Parameters
     ----------
     scene : xarray.DataArray
         A scene.
+    number : int
+        Its position; part of the name of one that has none.
 
     Returns
     -------
     dict
-        ``name`` and ``source``, which tell it from others.
+        ``name``, and ``source``: the absolute path of what it was opened from, or empty.
     """
     source = str(scene.attrs.get("source", ""))
-    return {"name": str(scene.name or "scene"), "source": source}
+    if source:
+        source = str(Path(source).resolve())
+    return {"name": str(scene.name or f"scene {number}"), "source": source}
 
 
 def _checked_scenes(

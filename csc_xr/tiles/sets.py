@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from csc_xr.blockwise import map_leading
 from csc_xr.errors import ParameterError, TileError
-from csc_xr.priorities import lowest_of_each, pixel_priority
+from csc_xr.priorities import check_seed, lowest_of_each, pixel_priority
 from csc_xr.tiles.layout import PER_TILE, UNKNOWN_PLACE, band_names, tile_legend, validate_tiles
 
 QUARTER_TURNS = 4
@@ -32,7 +32,7 @@ def join_tiles(sets: Sequence[xr.Dataset]) -> xr.Dataset:
     -------
     xarray.Dataset
         All tiles, in the order given; pixels stay lazy. A scene that several sets were cut from
-        (of the same name and source) is one scene.
+        (of the same name and source) is one scene; those without a source are never the same.
 
     Raises
     ------
@@ -41,33 +41,53 @@ def join_tiles(sets: Sequence[xr.Dataset]) -> xr.Dataset:
     """
     if not sets:
         raise TileError("There must be one set of labelled tiles at least, got none.")
-    checked = [validate_tiles(tiles) for tiles in sets]
-    first = checked[0]
-    for number, tiles in enumerate(checked[1:], 2):
+    first, *others = checked = [validate_tiles(tiles) for tiles in sets]
+    if not others:
+        return first
+    for number, tiles in enumerate(others, 2):
         for what, (wanted, came) in _differences(first, tiles).items():
             raise TileError(
                 f"Sets of tiles must agree to be joined: the {what} of the first is {wanted}, of "
                 f"set {number} it is {came}. Cut the tiles anew in one way, or train apart."
             )
     scenes: list[dict[str, str]] = []
-    values: dict[str, list[NDArray[np.int64]]] = {name: [] for name in PER_TILE}
+    numbers = []
     for tiles in checked:
-        for entry in tiles.attrs["scenes"]:
-            if entry not in scenes:
-                scenes.append(entry)
-        number_of = np.array([scenes.index(entry) for entry in tiles.attrs["scenes"]])
-        for name in PER_TILE:
-            found = tiles[name].values
-            values[name].append(number_of[found] if name == "scene" else found)
-    joined = xr.Dataset(
-        {
-            "pixels": (first["pixels"].dims, da.concatenate([t["pixels"].data for t in checked])),
-            **{name: ("tile", np.concatenate(parts)) for name, parts in values.items()},
-        },
-        coords={"band": first["band"]},
-        attrs={**first.attrs, "scenes": scenes},
+        number_of = np.array([_number_of(entry, scenes) for entry in tiles.attrs["scenes"]])
+        numbers.append(number_of[tiles["scene"].values])
+    origins = [tiles.attrs.get("origin", {}) for tiles in checked]
+    alike = all(origin == origins[0] for origin in origins)
+    joined = _concatenated(checked).assign(scene=("tile", np.concatenate(numbers)))
+    return validate_tiles(
+        joined.assign_attrs(scenes=scenes, origin=origins[0] if alike else {"joined": origins})
     )
-    return validate_tiles(joined)
+
+
+def _concatenated(sets: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Put sets behind each other that have the attributes of the first."""
+    values = {name: np.concatenate([tiles[name].values for tiles in sets]) for name in PER_TILE}
+    pixels = da.concatenate([tiles["pixels"].data for tiles in sets])
+    return xr.Dataset(
+        {
+            "pixels": (sets[0]["pixels"].dims, pixels),
+            **{name: ("tile", array) for name, array in values.items()},
+        },
+        coords={"band": sets[0]["band"]},
+        attrs=sets[0].attrs,
+    )
+
+
+def _noted(tiles: xr.Dataset, **facts: object) -> xr.Dataset:
+    """Note in the origin of tiles what became of them."""
+    return tiles.assign_attrs(origin={**tiles.attrs.get("origin", {}), **facts})
+
+
+def _number_of(entry: dict[str, str], scenes: list[dict[str, str]]) -> int:
+    """Find a scene among others by name and source, or add it to them."""
+    if not entry["source"] or entry not in scenes:
+        scenes.append(entry)
+        return len(scenes) - 1
+    return scenes.index(entry)
 
 
 def thin_tiles(tiles: xr.Dataset, *, per_class: int, seed: int = 0) -> xr.Dataset:
@@ -95,9 +115,12 @@ def thin_tiles(tiles: xr.Dataset, *, per_class: int, seed: int = 0) -> xr.Datase
         When ``per_class`` is below 1.
     """
     check_per_class(per_class)
+    check_seed(seed)
     tiles = validate_tiles(tiles)
     kept = lowest_of_each(tiles["code"].values, tile_priorities(tiles, seed), per_class)
-    return tiles if len(kept) == tiles.sizes["tile"] else tiles.isel(tile=kept)
+    if len(kept) == tiles.sizes["tile"]:
+        return tiles
+    return _noted(tiles.isel(tile=kept), per_class=per_class)
 
 
 def check_per_class(per_class: int) -> None:
@@ -150,8 +173,9 @@ def add_copies(
     TileError
         When the set holds copies already.
     """
-    if not noise >= 0:
+    if not 0 <= noise < np.inf:
         raise ParameterError(f"noise must be 0 or more, got {noise}.")
+    check_seed(seed)
     tiles = validate_tiles(tiles)
     if tiles["variant"].values.any():
         raise TileError(
@@ -164,7 +188,8 @@ def add_copies(
         keys = tile_priorities(copies, seed)
         turned = map_leading(_vary, tiles["pixels"].data, keys, argument=(variant, noise))
         sets.append(copies.assign(pixels=(tiles["pixels"].dims, turned)))
-    return join_tiles(sets)
+    kinds = "turned and flipped" if flips else "turned"
+    return validate_tiles(_noted(_concatenated(sets), copies=kinds, copy_noise=noise))
 
 
 def turn(tiles: NDArray[np.generic], variant: int) -> NDArray[np.generic]:

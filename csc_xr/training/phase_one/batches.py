@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import dask
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from csc_xr.tiles.sets import N_VARIANTS, QUARTER_TURNS, turn
 from csc_xr.training.phase_one.settings import TrainSettings
+
+_CHUNKS_AT_ONCE = 8
 
 
 class Batch(NamedTuple):
@@ -58,7 +61,7 @@ class TileBatches:
         self.codes = tiles["code"].values
         self.scale = np.float32(tiles.attrs["scale"])
         self.steps = -(-len(chosen) // settings.batch_size)
-        self._shelf = TileShelf(tiles, chosen, settings.memory_limit)
+        self._shelf = TileShelf(tiles, chosen, settings.memory_limit - settings.memory_limit // 4)
         present, counts = np.unique(self.codes[chosen], return_counts=True)
         self._of_class = [chosen[self.codes[chosen] == code] for code in present]
         drawn = counts**settings.class_power
@@ -105,7 +108,7 @@ class TileBatches:
         return random.permutation(np.concatenate(drawn))
 
     def _batch(self, part: NDArray[np.int64], epoch: int, step: int) -> Batch:
-        random = np.random.default_rng((self.seed, epoch, step))
+        random = np.random.default_rng((self.seed, epoch, step + 1))
         settings = self.settings
         values = self._shelf.take(part).astype(np.float32)
         empty = (values == 0).all(axis=1, keepdims=True)
@@ -140,6 +143,7 @@ class TileShelf:
         self.limit = limit
         self.chosen = chosen
         ends = np.cumsum(self.pixels.chunks[0])
+        self.starts = ends - self.pixels.chunks[0]
         self.chunk_of = np.searchsorted(ends, np.arange(self.pixels.shape[0]), side="right")
         self.whole = len(chosen) * self.tile_bytes <= limit
         self.group_of = np.zeros(len(ends), np.int64)
@@ -191,11 +195,24 @@ class TileShelf:
         for group in np.unique(groups).tolist():
             if group not in self.held:
                 members = self.chosen[self.group_of[self.chunk_of[self.chosen]] == group]
-                self.held[group] = members, self.pixels[members].compute()
+                self.held[group] = members, self._load(members)
             members, pixels = self.held[group]
             here = groups == group
             taken[here] = pixels[np.searchsorted(members, part[here])]
         return taken
+
+    def _load(self, members: NDArray[np.int64]) -> NDArray[Any]:
+        """Read tiles, a few chunks at a time, into one array."""
+        loaded = np.empty((len(members), *self.pixels.shape[1:]), self.pixels.dtype)
+        chunks = self.chunk_of[members]
+        present = np.unique(chunks)
+        for start in range(0, len(present), _CHUNKS_AT_ONCE):
+            part = present[start : start + _CHUNKS_AT_ONCE]
+            blocks = dask.compute(*(self.pixels.blocks[int(chunk)] for chunk in part))
+            for chunk, block in zip(part, blocks, strict=True):
+                here = chunks == chunk
+                loaded[here] = block[members[here] - self.starts[chunk]]
+        return loaded
 
 
 def _rounds(

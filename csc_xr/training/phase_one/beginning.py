@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import keras
 import xarray as xr
 
-from csc_xr.errors import NetworkError, ParameterError, TileError
+from csc_xr.errors import CscWarning, NetworkError, ParameterError, TileError
 from csc_xr.networks.applications import Application
 from csc_xr.networks.builders import LEARNING_RATES, TileArchitecture, build_tile_network
 from csc_xr.networks.bundle import Network, open_network
@@ -65,7 +66,7 @@ def begin_network(
     Returns
     -------
     Beginning
-        The model; networks given are copied.
+        The model; a trained network is copied, a model of the user's own is not.
 
     Raises
     ------
@@ -96,27 +97,31 @@ def _new(
         n_outputs=tile_legend(tiles).n_outputs,
         seed=seed,
     )
-    facts = {"architecture": architecture, "first_weights": "random"}
+    facts: dict[str, Any] = {"architecture": architecture, "first_weights": "random"}
     if weights is not None:
-        facts["first_weights"] = _give_weights(model, Path(weights), architecture, tiles)
+        facts |= _give_weights(model, Path(weights), architecture, tiles)
     return Beginning(model, LEARNING_RATES[architecture], facts)
 
 
 def _give_weights(
     model: keras.Model, path: Path, architecture: TileArchitecture, tiles: xr.Dataset
-) -> str:
+) -> dict[str, Any]:
     """Give first weights from a file; say what it was."""
     if path.suffix == ".keras":
         source = open_network(path)
+        _check_scale(source, tiles)
         copy_weights(source, model, bands=band_names(tiles), legend=tile_legend(tiles))
-        return source.fingerprint
+        return {
+            "first_weights": source.fingerprint,
+            "first_learned_scenes": _learned_scenes(source),
+        }
     if architecture not in get_args(Application):
         raise ParameterError(
             f"Weights of a Keras application are for one of {', '.join(get_args(Application))}, "
             f"got {path.name} for {architecture!r}. Pass a .keras file, or another network."
         )
     load_application_weights(model, path, architecture=architecture, bands=band_names(tiles))
-    return path.name
+    return {"first_weights": path.name}
 
 
 def _own(tiles: xr.Dataset, model: keras.Model) -> Beginning:
@@ -137,23 +142,52 @@ def _go_on(tiles: xr.Dataset, network: Network, seed: int) -> Beginning:
     facts = {
         "kind": (card.kind, "tile"),
         "tile size": (card.size, tile_size(tiles)),
-        "bands": (card.bands, band_names(tiles)),
-        "scale": (card.scale, tiles.attrs["scale"]),
+        "band names": (", ".join(card.bands), ", ".join(band_names(tiles))),
     }
     for what, (trained, given) in facts.items():
-        # a network without a scale of its own takes that of the scenes
-        if trained != given and not (what == "scale" and trained is None):
+        if trained != given:
             raise TileError(
-                f"Training goes on with tiles like those the network was made for: its {what} is "
-                f"{trained}, that of the tiles {given}. Cut tiles that fit, or begin a new network."
+                f"Training goes on with tiles like those the network was made for: its {what}: "
+                f"{trained}, that of the tiles: {given}. Cut tiles that fit, or begin a new one."
             )
-    model, taken_whole = continued(network, legend=tile_legend(tiles), seed=seed)
+    _check_scale(network, tiles)
+    noted = tiles.attrs.get("class_key")
+    model, kept = continued(
+        network,
+        legend=tile_legend(tiles),
+        local_classes=None if noted is None else noted["codes"],
+        seed=seed,
+    )
+    if not kept:
+        warnings.warn(
+            f"The network was trained on other classes ({card.legend.name}) than those of the "
+            f"tiles ({tile_legend(tiles).name}): its output layer is replaced by a new one.",
+            CscWarning,
+            stacklevel=3,
+        )
     return Beginning(
         model,
         GOING_ON_RATE,
         {
             "architecture": card.provenance.get("architecture", network.model.name),
             "first_weights": network.fingerprint,
-            "output_layer": "kept" if taken_whole else "new",
+            "output_layer": "kept" if kept else "new",
+            "first_learned_scenes": _learned_scenes(network),
         },
     )
+
+
+def _check_scale(network: Network, tiles: xr.Dataset) -> None:
+    # a network without a scale of its own takes that of the scenes
+    if network.card.scale not in (None, tiles.attrs["scale"]):
+        raise TileError(
+            f"Training goes on with tiles like those the network was made for: its scale: "
+            f"{network.card.scale:g}, that of the tiles: {tiles.attrs['scale']:g}. "
+            "Cut tiles that fit, or begin a new one."
+        )
+
+
+def _learned_scenes(network: Network) -> list[str]:
+    """Names of all scenes a network has learned from, also before it was trained on."""
+    facts = network.card.provenance
+    return sorted({*facts.get("learned_scenes", []), *facts.get("first_learned_scenes", [])})

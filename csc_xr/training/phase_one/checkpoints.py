@@ -51,6 +51,18 @@ class TrainingState:
     variables: Arrays = field(default_factory=list)
     best: Arrays = field(default_factory=list)
 
+    def next_epoch(self, row: dict[str, Any]) -> None:
+        """End the epoch under way.
+
+        Parameters
+        ----------
+        row : dict
+            What the history says of it.
+        """
+        self.history.append(row)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.loss = self.right = self.seconds = 0.0
+
 
 class Checkpoint:
     """A file that holds where a training stands.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from csc_xr.errors import ParameterError
 from csc_xr.networks.precision import Precision
@@ -51,8 +52,8 @@ class TrainSettings:
     precision : {"float32", "auto", "float16", "bfloat16"}
         Of the computation; weights are float32 always. See :mod:`csc_xr.networks.precision`.
     memory_limit : int
-        Bytes of tiles held in memory. A larger set is read in parts of random chunks, each
-        mixed.
+        Bytes of tiles held in memory: three quarters for those learned from, one for those
+        validated on. A larger set is read in parts of random chunks, each mixed.
 
     Raises
     ------
@@ -79,18 +80,22 @@ class TrainSettings:
     def __post_init__(self) -> None:
         rate, target = self.learning_rate, self.target_accuracy
         rules = {
-            "epochs": (self.epochs >= 1, "be 1 or more"),
-            "batch_size": (self.batch_size >= 1, "be 1 or more"),
-            "learning_rate": (rate is None or rate > 0, "be above 0, or None"),
+            "epochs": (_whole(self.epochs, 1), "be a whole number of 1 or more"),
+            "batch_size": (_whole(self.batch_size, 1), "be a whole number of 1 or more"),
+            "learning_rate": (rate is None or 0 < rate < math.inf, "be above 0, or None"),
             "decay": (self.decay in ("cosine", "constant"), "be cosine or constant"),
             "target_accuracy": (target is None or 0 < target <= 1, "lie above 0 and up to 1"),
-            "patience": (self.patience >= 0, "be 0 or more epochs"),
+            "patience": (_whole(self.patience, 0), "be a whole number of 0 or more epochs"),
             "class_power": (0 <= self.class_power <= 1, "lie in 0 to 1"),
             "class_weights": (self.class_weights in ("none", "balanced"), "be none or balanced"),
             "brightness": (0 <= self.brightness < 1, "be 0 or more and below 1"),
-            "tilt": (self.tilt >= 0, "be 0 or more"),
-            "noise": (self.noise >= 0, "be 0 or more"),
-            "memory_limit": (self.memory_limit >= 1, "be 1 byte or more"),
+            "tilt": (0 <= self.tilt < math.inf, "be 0 or more"),
+            "noise": (0 <= self.noise < math.inf, "be 0 or more"),
+            "precision": (
+                self.precision in get_args(Precision),
+                f"be one of {', '.join(get_args(Precision))}",
+            ),
+            "memory_limit": (_whole(self.memory_limit, 1), "be 1 byte or more"),
         }
         for name, (usable, rule) in rules.items():
             if not usable:
@@ -100,3 +105,7 @@ class TrainSettings:
     def measures(self) -> bool:
         """Whether the fit is steered by tiles it does not learn from."""
         return self.target_accuracy is not None or self.patience > 0
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

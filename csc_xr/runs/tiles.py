@@ -34,6 +34,7 @@ def cut_images(
     per_class: int | None = None,
     leave_out: Sequence[int] = (),
     copies: bool = False,
+    flips: bool = False,
     noise: float = 0.0,
     seed: int = 0,
     overwrite: bool = False,
@@ -67,6 +68,8 @@ def cut_images(
         Classes whose labels count as unlabelled.
     copies : bool
         Also store copies turned by quarters.
+    flips : bool
+        And copies that are mirrored.
     noise : float
         Of the copies; see :func:`csc_xr.tiles.sets.add_copies`.
     seed : int
@@ -123,7 +126,7 @@ def cut_images(
     if class_key is not None:
         tiles = with_class_key(tiles, class_key, legend)
     if copies:
-        tiles = add_copies(tiles, noise=noise, seed=seed)
+        tiles = add_copies(tiles, flips=flips, noise=noise, seed=seed)
     with timer.stage("cutting"):
         return write_tiles(tiles, out, overwrite=overwrite)
 

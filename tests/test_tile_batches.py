@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiles_for_tests import coloured_tiles, quick
+from tiles_for_tests import coloured_tiles, fit_small, held, quick
 
 from csc_xr.tiles.sets import turn
-from csc_xr.training.phase_one.batches import TileBatches
+from csc_xr.training.phase_one.batches import TileBatches, TileShelf
 
 
 def batches_of(tiles: xr.Dataset, **changed: Any) -> TileBatches:
@@ -62,12 +63,43 @@ def test_little_memory_shows_the_same_tiles(
     shown = []
     for memory in (2**31, limit * tile_bytes):
         batches = TileBatches(tiles, chosen, quick(**plain, memory_limit=memory), seed=seed)
-        seen = []
         seen: list[bytes] = []
         for batch in batches.epoch(3):
             seen += [tile.tobytes() for tile in batch.tiles]
         shown.append(sorted(seen))
     assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize(("chunk", "batch"), [(7, 4), (7, 16), (20, 32), (1, 9)])
+def test_tiles_in_memory_stay_within_the_limit(
+    chunk: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those learned from and those validated on together, whatever a batch reaches over."""
+    tiles = coloured_tiles(60, chunk=chunk)
+    tile_bytes = 3 * 16 * 16
+    shelves: set[TileShelf] = set()
+    loads, peaks = [0], [0]
+    take, load = TileShelf.take, TileShelf._load
+
+    def watched_take(self: TileShelf, part: np.ndarray) -> np.ndarray:
+        shelves.add(self)
+        found = take(self, part)
+        np.testing.assert_array_equal(found, tiles["pixels"].values[part])
+        peaks.append(sum(held.nbytes for each in shelves for _, held in each.held.values()))
+        return found
+
+    def watched_load(self: TileShelf, members: np.ndarray) -> np.ndarray:
+        loads.append(len(members))
+        assert all(each.held == {} for each in shelves if each is self)  # made room before
+        return load(self, members)
+
+    monkeypatch.setattr(TileShelf, "take", watched_take)
+    monkeypatch.setattr(TileShelf, "_load", watched_load)
+    limit = 40 * tile_bytes
+    fit_small(tiles, held(tiles), settings=quick(batch_size=batch, memory_limit=limit))
+    assert len(shelves) == 2
+    assert len(loads) > 8
+    assert 0.5 * limit < max(peaks) < limit + 2 * chunk * tile_bytes  # a chunk of either
 
 
 def test_pixels_without_data_stay_0_under_noise() -> None:

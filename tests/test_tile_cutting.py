@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -165,7 +166,7 @@ def test_pixels_stay_lazy() -> None:
 def test_everything_is_recorded() -> None:
     scene = noise_scene((20, 30)).rename("fjord").assign_attrs(source="fjord.tif")
     tiles = cut(scene, np.ones((20, 30), np.uint8), purity=0.9, per_class=7, seed=3, leave_out=[2])
-    assert tiles.attrs["scenes"] == [{"name": "fjord", "source": "fjord.tif"}]
+    assert tiles.attrs["scenes"] == [{"name": "fjord", "source": str(Path.cwd() / "fjord.tif")}]
     assert tiles.attrs["scale"] == 255.0
     assert tiles.attrs["legend"] == LEGEND.to_dict()
     assert tiles.attrs["origin"] == {
@@ -307,6 +308,7 @@ def test_codes_must_be_in_the_legend() -> None:
         ({"max_unlabelled": -0.1}, "max_unlabelled must lie in 0 to 1, got -0.1"),
         ({"per_class": 0}, "per_class must be 1 or more tiles, got 0"),
         ({"tile_size": 21}, "at least one tile of 21 x 21 pixels"),
+        ({"seed": -1}, "seed must be a whole number of 0 or more, got -1"),
     ],
 )
 def test_settings_out_of_range(changed: dict[str, Any], message: str) -> None:

@@ -25,7 +25,7 @@ from csc_xr.tiles.forms import (
     import_tile_folders,
 )
 from csc_xr.tiles.layout import UNKNOWN_PLACE
-from csc_xr.tiles.sets import add_copies
+from csc_xr.tiles.sets import add_copies, join_tiles
 from csc_xr.tiles.split import TileSplit, split_tiles
 
 AS: dict[str, Any] = {"bands": BANDS, "scale": 255.0, "legend": LEGEND}
@@ -59,6 +59,15 @@ def names(tiles: xr.Dataset) -> list[str]:
     return [entry["name"] for entry in tiles.attrs["scenes"]]
 
 
+def test_folders_are_named_by_their_resolved_path(
+    tiles: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_tile_folders(tiles, tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    sets = [import_tile_folders(path, **AS) for path in ("out", tmp_path / "out")]
+    assert names(join_tiles(sets)) == ["s7", "s3"]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_folders_there_and_back(dtype: str, tiles: xr.Dataset, tmp_path: Path) -> None:
     tiles = add_copies(tiles.assign(pixels=tiles["pixels"].astype(dtype)), flips=True)
@@ -87,7 +96,8 @@ def test_files_are_images(tiles: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_folders_of_a_split(tiles: xr.Dataset, tmp_path: Path) -> None:
-    split = split_tiles(tiles, by="block", block_size=14)
+    split = split_tiles(tiles, by="block", block_size=14, share=0.4)
+    assert set(tiles["scene"].values[split.check].tolist()) == {0, 1}
     used = np.sort(np.concatenate([split.learn, split.check]))
     assert 0 < len(used) < tiles.sizes["tile"]
     export_tile_folders(tiles, tmp_path / "out", split=split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -9,15 +10,19 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from networks_for_tests import LEGEND
-from rasters_for_tests import never
+from networks_for_tests import LEGEND, noise_scene
+from rasters_for_tests import never, write_raster
+from runs_for_tests import PLACE
 from tiles_for_tests import coloured_tiles
 
 from csc_xr.errors import ParameterError, TileError
 from csc_xr.legend import GLACIER
+from csc_xr.scene import open_scene
+from csc_xr.tiles.cutting import extract_tiles
 from csc_xr.tiles.keys import ClassKey, with_class_key
 from csc_xr.tiles.layout import UNKNOWN_PLACE, band_names, tile_size, validate_tiles
 from csc_xr.tiles.sets import add_copies, join_tiles, thin_tiles, turn, with_noise
+from csc_xr.tiles.split import split_tiles
 
 
 def shuffled(tiles: xr.Dataset, seed: int = 1) -> xr.Dataset:
@@ -69,6 +74,53 @@ def test_joined_tiles_keep_their_order_and_scenes() -> None:
     xr.testing.assert_identical(join_tiles([first]), first)
 
 
+def test_a_scene_is_one_whatever_its_path_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("images", "elsewhere"):
+        (tmp_path / folder).mkdir()
+        write_raster(tmp_path / folder / "a.tif", np.ones((3, 12, 12), np.uint8), **PLACE)
+    monkeypatch.chdir(tmp_path)
+    labels = xr.DataArray(np.ones((12, 12), np.uint8), dims=("y", "x"))
+    sets = [
+        extract_tiles([open_scene(path)], [labels], legend=LEGEND, tile_size=6, stride=6)
+        for path in ("images/a.tif", tmp_path / "images" / "a.tif", "elsewhere/../images/a.tif",
+                     "elsewhere/a.tif")
+    ]  # fmt: skip
+    joined = join_tiles(sets)
+    assert joined["scene"].values.tolist() == [0] * 12 + [1] * 4
+    assert [entry["source"] for entry in joined.attrs["scenes"]] == [
+        str(tmp_path / folder / "a.tif") for folder in ("images", "elsewhere")
+    ]
+
+
+def test_scenes_without_a_source_are_never_the_same() -> None:
+    labels = xr.DataArray(np.ones((12, 12), np.uint8), dims=("y", "x"))
+    one, other = (
+        extract_tiles(
+            [noise_scene((12, 12), seed=seed).rename(None)], [labels],
+            legend=LEGEND, tile_size=6, stride=6,
+        )
+        for seed in (0, 1)
+    )  # fmt: skip
+    assert one.attrs["scenes"] == other.attrs["scenes"] == [{"name": "scene 0", "source": ""}]
+    joined = join_tiles([one, other])
+    assert joined["scene"].values.tolist() == [0] * 4 + [1] * 4
+    assert [entry["name"] for entry in joined.attrs["scenes"]] == ["scene 0", "scene 0"]
+
+
+def test_origins_are_joined() -> None:
+    one, other = coloured_tiles(8, size=6), coloured_tiles(8, size=6, seed=1)
+    assert join_tiles([one, other]).attrs["origin"] == {"stride": 6}
+    other.attrs["origin"] = {"stride": 3, "seed": 1}
+    joined = join_tiles([one, other])
+    assert joined.attrs["origin"] == {"joined": [{"stride": 6}, {"stride": 3, "seed": 1}]}
+    assert thin_tiles(joined, per_class=3).attrs["origin"] == {
+        **joined.attrs["origin"], "per_class": 3,
+    }  # fmt: skip
+    assert one.attrs["origin"] == {"stride": 6}
+
+
 def with_attrs(tiles: xr.Dataset, **attrs: Any) -> xr.Dataset:
     return tiles.assign_attrs(attrs)
 
@@ -118,6 +170,8 @@ def test_thinning_tiles_of_unknown_places() -> None:
     assert np.bincount(kept["code"]).tolist() == [0, 12, 12, 10]
     with pytest.raises(ParameterError, match="per_class must be 1 or more tiles, got 0"):
         thin_tiles(tiles, per_class=0)
+    with pytest.raises(ParameterError, match="seed must be a whole number of 0 or more, got -1"):
+        thin_tiles(tiles, per_class=1, seed=-1)
 
 
 @pytest.mark.parametrize(("flips", "count"), [(False, 4), (True, 8)])
@@ -143,6 +197,10 @@ def test_copies_are_turned(flips: bool, count: int) -> None:
                 tiles[name].values.tolist()
             )
     assert len(views) == count
+    assert copies.attrs["scenes"] == tiles.attrs["scenes"]  # though none has a source
+    split = split_tiles(copies, by="scene")
+    sides = np.isin(np.arange(count * n), split.check).reshape(count, n)
+    assert (sides == sides[0]).all()  # a copy is where its tile is
 
 
 def test_noise_is_in_bounds_and_by_place_and_seed() -> None:
@@ -199,6 +257,8 @@ def test_copies_need_tiles_as_they_were_cut() -> None:
     for noise in (-1.0, np.nan, np.inf):
         with pytest.raises(ParameterError, match=f"noise must be 0 or more, got {noise}"):
             add_copies(tiles, noise=noise)
+    with pytest.raises(ParameterError, match="seed must be a whole number of 0 or more, got -1"):
+        add_copies(tiles, seed=-1)
 
 
 def test_what_labelled_tiles_must_be() -> None:

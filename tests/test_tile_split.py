@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from networks_for_tests import BANDS, LEGEND
 
 from csc_xr.errors import ParameterError, TileError
+from csc_xr.legend import GLACIER
+from csc_xr.synthetic import fjord
+from csc_xr.tiles.cutting import extract_tiles
 from csc_xr.tiles.layout import UNKNOWN_PLACE, tile_dataset
 from csc_xr.tiles.purity import WindowRule
 from csc_xr.tiles.sets import add_copies
@@ -155,6 +158,38 @@ def test_no_split_learns_from_all() -> None:
     assert split.description == {"by": "none"}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_scene_alone_is_split_by_smaller_blocks(seed: int) -> None:
+    """Blocks of ten tiles are as large as the scene, so either all is held out or nothing."""
+    given = fjord((500, 600), seed=seed)
+    tiles = extract_tiles(
+        [given["scene"]], [given["labels"]],
+        legend=GLACIER, tile_size=50, stride=25, purity=0.7,
+    )  # fmt: skip
+    split = split_tiles(tiles, seed=seed)
+    check(tiles, split)
+    codes = tiles["code"].values
+    assert set(codes[split.check].tolist()) == set(codes.tolist())
+    assert split.description["block_size"] in (150, 100)
+    for larger in (side for side in (500, 250, 150) if side > split.description["block_size"]):
+        try:
+            other = split_tiles(tiles, by="block", block_size=larger, seed=seed)
+        except TileError:
+            continue
+        assert set(codes[other.check].tolist()) < set(codes.tolist())
+
+
+def test_the_blocks_taken_are_those_that_hold_out_most_classes() -> None:
+    """A class of one tile can be held out by no blocks; the others are measured all the same."""
+    tiles = grid(1, 50, 6, 3)
+    codes = np.where(np.arange(tiles.sizes["tile"]) == 7, 2, 1).astype(np.uint8)
+    tiles = tiles.assign(code=("tile", codes))
+    split = split_tiles(tiles)
+    check(tiles, split)
+    assert split.description["block_size"] == 30
+    assert set(codes[split.check].tolist()) == {1}
+
+
 def test_auto_takes_scenes_where_places_are_unknown() -> None:
     unknown = [(scene, UNKNOWN_PLACE, UNKNOWN_PLACE) for scene in (0, 0, 1, 1)]
     tiles = placed_tiles(unknown, [1, 2, 1, 2])
@@ -173,6 +208,15 @@ def test_auto_takes_scenes_where_places_are_unknown() -> None:
         ({"scenes": []}, "cut from, scene 0, scene 1, got none"),
         ({"by": "block", "block_size": 3}, "block_size must be at least one tile, 6 px, got 3"),
         ({"by": "block", "block_size": 0}, "block_size must be at least one tile, 6 px, got 0"),
+        ({"seed": -1}, "seed must be a whole number of 0 or more, got -1"),
+        (
+            {"scenes": ["scene 1"], "by": "none"},
+            "named for a split by scene, got scene 1 for a split by 'none'. Leave one of them out",
+        ),
+        (
+            {"scenes": ["scene 0", "scene 1"], "by": "block"},
+            "got scene 0, scene 1 for a split by 'block'",
+        ),
     ],
 )
 def test_settings_out_of_range(changed: dict[str, Any], message: str) -> None:
@@ -189,7 +233,7 @@ def test_splits_that_cannot_be() -> None:
     with pytest.raises(TileError, match=r"those of 2 Ice are all held out or lie on the border"):
         split_tiles(apart, scenes=["scene 2"])
     across = placed_tiles([(0, 4, 4), (0, 5, 5)], [1, 1], size=4)
-    with pytest.raises(TileError, match="no tile lies in what it holds out"):
+    with pytest.raises(TileError, match="those of 1 Water are all held out or lie on the border"):
         split_tiles(across, by="block", block_size=6)
     with pytest.raises(TileError, match="no tile lies in what it holds out"):
         split_tiles(placed_tiles([(0, 0, 0), (0, 9, 9)], [1, 1], scenes=2), scenes=["scene 1"])

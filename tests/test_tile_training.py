@@ -13,13 +13,16 @@ import pytest
 from networks_for_tests import BANDS
 from tiles_for_tests import coloured_tiles, fit_small, held, quick, small_model
 
-from csc_xr.errors import OutputError, ParameterError, ResumeError
+from csc_xr.errors import OutputError, ParameterError, ResumeError, TrainingError
 from csc_xr.networks.bundle import Network, open_network, save_network
 from csc_xr.tiles.split import split_tiles
-from csc_xr.training.phase_one.checkpoints import Checkpoint
+from csc_xr.training.phase_one.checkpoints import Checkpoint, TrainingState
 from csc_xr.training.phase_one.fit import fit_tile_network
 from csc_xr.training.phase_one.report import HISTORY, TrainingReport
 from csc_xr.training.phase_one.settings import TrainSettings
+
+BEST_BEFORE_LAST = 0
+"""Seed of a training whose best epoch is not its last."""
 
 
 def weights_equal(one: Network, other: Network) -> bool:
@@ -144,6 +147,45 @@ def test_patience_goes_back_to_the_best_epoch() -> None:
     assert weights_equal(network, again)
 
 
+def test_patience_keeps_the_best_epoch_where_all_were_taken() -> None:
+    tiles = coloured_tiles()
+    settings = quick(epochs=6, patience=6, learning_rate=0.05, decay="constant")
+    network, report = fit_small(tiles, held(tiles), settings=settings, seed=BEST_BEFORE_LAST)
+    measured = [row["validation_accuracy"] for row in report.rows]
+    assert (report.ended_by, len(measured)) == ("epochs", 6)
+    assert report.kept_epoch == 1 + int(np.argmax(measured)) < 6
+    provenance = network.card.provenance
+    assert (provenance["kept_epoch"], provenance["epochs"]) == (report.kept_epoch, 6)
+    assert provenance["validation_accuracy"] == report.validation_accuracy == max(measured)
+    shorter = dataclasses.replace(settings, epochs=report.kept_epoch, patience=0)
+    again, _ = fit_small(tiles, held(tiles), settings=shorter, seed=BEST_BEFORE_LAST)
+    assert weights_equal(network, again)
+
+
+@pytest.mark.parametrize("batch", [16, 64])
+def test_a_training_that_diverges_is_ended(batch: int) -> None:
+    """In the middle of an epoch, and by its last step, which only validation tells."""
+    tiles = coloured_tiles()
+    settings = quick(epochs=1, learning_rate=1e20, batch_size=batch)
+    message = rf"is nan in epoch 1, step {2 if batch == 16 else 1}\. Lower the learning rate"
+    with pytest.raises(TrainingError, match=message):
+        fit_small(tiles, held(tiles), settings=settings)
+
+
+def test_accuracies_are_those_of_the_classes_that_were_learned() -> None:
+    """Outputs that were never trained may be the highest at first, but are no class."""
+    tiles = coloured_tiles()
+    split = held(tiles)
+    network, report = fit_small(tiles, split, settings=quick(epochs=1, learning_rate=1e-9))
+    values = tiles["pixels"].values[split.check].transpose(0, 2, 3, 1).astype(np.float32) / 255
+    outputs = np.asarray(network.model.predict_on_batch(values))
+    assert (outputs.argmax(axis=1) == 0).any()
+    right = (1 + outputs[:, 1:].argmax(axis=1) == tiles["code"].values[split.check]).mean()
+    assert report.validation_accuracy == pytest.approx(right)
+    assert report.scores is not None
+    assert report.scores.set_index("Class")["F1_score"]["Accuracy"] == pytest.approx(right)
+
+
 def test_without_validation_nothing_is_measured() -> None:
     tiles = coloured_tiles(8)
     _, report = fit_small(tiles, split_tiles(tiles, by="none"), settings=quick(epochs=1))
@@ -209,8 +251,6 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     checkpoint = Checkpoint(path, {"seed": 1})
     assert checkpoint.stored_identity() is None
     assert checkpoint.load() is None
-    from csc_xr.training.phase_one.checkpoints import TrainingState
-
     checkpoint.save(TrainingState(epoch=1, variables=[np.zeros(3)]))
     assert checkpoint.stored_identity() == {"seed": 1}
     with pytest.raises(ResumeError, match="holds one with other tiles, settings or first weights"):
@@ -270,3 +310,9 @@ def test_what_is_steered_must_be_measured(changed: dict[str, Any]) -> None:
     tiles = coloured_tiles(8)
     with pytest.raises(ParameterError, match="need tiles to be measured on, but the split holds"):
         fit_tile_network(tiles, split_tiles(tiles, by="none"), settings=quick(**changed))
+
+
+def test_seeds_are_not_negative() -> None:
+    tiles = coloured_tiles(8)
+    with pytest.raises(ParameterError, match="seed must be a whole number of 0 or more, got -1"):
+        fit_small(tiles, held(tiles), settings=quick(), seed=-1)

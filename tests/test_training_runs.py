@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from clusters_for_tests import kill_when, run_command, start_command
+from clusters_for_tests import kill, kill_when, start_command
 from networks_for_tests import BANDS, LEGEND
 from rasters_for_tests import write_raster
 from runs_for_tests import PLACE, Ended, files_in, run_cli, write_network
@@ -20,6 +22,7 @@ from csc_xr.errors import OutputError, ResumeError
 from csc_xr.files import write_json
 from csc_xr.networks.bundle import open_network
 from csc_xr.runs.training import SplitSettings, train_network
+from csc_xr.tiles.keys import ClassKey, class_key_of
 from csc_xr.tiles.store import open_tiles, write_tiles
 from csc_xr.training.phase_one.checkpoints import Checkpoint, TrainingState
 from csc_xr.training.phase_one.settings import TrainSettings
@@ -104,6 +107,17 @@ def test_tiles_with_options(images: Path, legend: Path, tmp_path: Path) -> None:
     assert np.bincount(tiles["variant"].values).tolist() == [20, 20, 20, 20]
 
 
+def test_copies_that_are_mirrored(images: Path, legend: Path, tmp_path: Path) -> None:
+    words = ("--size", 16, "--stride", 16, "--legend", legend, "--flips", "--noise", 0)
+    ended = run_cli("tiles", images / "Fjord_0.tif", *words, "--out", tmp_path / "t.zarr")
+    assert ended.code == 0, ended.err
+    tiles = open_tiles(tmp_path / "t.zarr")
+    assert np.bincount(tiles["variant"].values).tolist() == [36] * 8
+    assert tiles.attrs["origin"]["copies"] == "turned and flipped"
+    pixels = tiles["pixels"].values
+    np.testing.assert_array_equal(pixels[4 * 36 : 5 * 36], pixels[:36, :, ::-1])
+
+
 def test_what_a_training_leaves(trained: tuple[Path, Ended]) -> None:
     folder, ended = trained
     assert set(files_in(folder)) == WRITTEN
@@ -156,6 +170,89 @@ def test_tune_keeps_no_network(store: Path, tmp_path: Path) -> None:
         f"curve_tune_{end}" for end in ("history.csv", "history.png", "report.csv", "confusion.png",
                                    "run.json")
     }  # fmt: skip
+
+
+def test_options_of_a_training(store: Path, tmp_path: Path) -> None:
+    ended = run_cli(
+        "train", store, "--out", tmp_path / "net.keras", *QUICK, "--no-turns", "--no-flips",
+        "--memory-limit", "50kB", "--validation", "block", "--validation-block", 48,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    record = json.loads((tmp_path / "net_run.json").read_text())
+    decided = record["identity"]["settings"]
+    assert (decided["turns"], decided["flips"], decided["memory_limit"]) == (False, False, 50_000)
+    assert record["identity"]["split"]["block_size"] == 48
+
+
+def test_a_limit_of_memory_that_nothing_comes_near(store: Path, tmp_path: Path) -> None:
+    words = ("train", store, "--out", tmp_path / "net.keras", "--epochs", 1)
+    ended = run_cli(*words, "--memory-limit", "1MB")
+    assert ended.code == 0, ended.err
+    settings = open_network(tmp_path / "net.keras").card.provenance["settings"]
+    assert settings["memory_limit"] == 10**6
+    assert run_cli(*words, "--memory-limit", "1GB").out.startswith("done already")
+
+
+def test_a_training_and_its_tuning_have_one_name(
+    trained: tuple[Path, Ended], store: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "both")
+    out = tmp_path / "both" / "net.keras"
+    ended = run_cli("tune", store, "--out", out, *QUICK)
+    assert ended.code == 0, ended.err
+    assert set(files_in(out.parent)) == WRITTEN | {
+        name.replace("net_", "net_tune_") for name in WRITTEN - {"net.keras"}
+    }
+    for task in ("tune", "train"):
+        assert run_cli(task, store, "--out", out, *QUICK).out.startswith("done already")
+
+
+@pytest.mark.parametrize(
+    ("words", "threads"),
+    [(("--threads", 3), "3"), ((), "7"), (("--network", "vgg16", "--threads", 2), "2")],
+)
+def test_threads_asked_for_are_those_of_tensorflow(
+    words: tuple[Any, ...], threads: str, store: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "7")
+    failing = ("--out", tmp_path / "net.keras", "--epochs", 0)
+    assert run_cli("train", store, *words, *failing).code == 2
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == threads
+    assert os.environ["TF_NUM_INTEROP_THREADS"] == "1"
+
+
+def test_threads_are_one_for_compact(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")  # so that it is restored
+    for network, threads in (("compact", "1"), ("vgg16", str(os.cpu_count()))):
+        monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+        words = ("--network", network, "--out", tmp_path / "net.keras", "--epochs", 0)
+        assert run_cli("train", store, *words).code == 2
+        assert os.environ["TF_NUM_INTRAOP_THREADS"] == threads
+
+
+def test_finetune_without_validation(
+    trained: tuple[Path, Ended], store: Path, tmp_path: Path
+) -> None:
+    """The target accuracy it has by itself is left out."""
+    first, out = trained[0] / "net.keras", tmp_path / "joint.keras"
+    ended = run_cli("finetune", first, store, "--out", out, *QUICK, "--validation", "none")
+    assert ended.code == 0, ended.err
+    card = open_network(out).card
+    assert card.provenance["settings"]["target_accuracy"] is None
+    assert card.provenance["learned_scenes"] == ["Fjord_0", "Fjord_1", "Fjord_2"]
+    assert set(files_in(tmp_path)) == {
+        "joint.keras", "joint_history.csv", "joint_history.png", "joint_run.json",
+    }  # fmt: skip
+    told = run_cli("finetune", out, store, "--out", tmp_path / "on.keras", "--epochs", 1)
+    assert told.code == 0, told.err
+    known = re.search(r"has learned from (.*), which", re.sub(r"\s+", " ", told.err))
+    assert known is not None
+    held = open_network(tmp_path / "on.keras").card.provenance["split"]["scenes"]
+    assert known[1].split(", ") == held
 
 
 def test_finetune(trained: tuple[Path, Ended], store: Path, tmp_path: Path) -> None:
@@ -228,39 +325,59 @@ def test_tiles_of_other_programs(store: Path, legend: Path, tmp_path: Path) -> N
     assert ended.code == 0, ended.err
     halves = open_tiles(tmp_path / "halves.zarr")
     np.testing.assert_allclose(halves["pixels"].values, expected["pixels"].values, atol=0.07)
+    key = tmp_path / "key.csv"
+    key.write_text("LocalClass,HierarchClass\n1,1\n2,2\n3,1\n")
+    words = (*facts, "--class-key", key, "--out", tmp_path / "keyed.zarr")
+    ended = run_cli("import-tiles", tmp_path / "C", *words)
+    assert ended.code == 0, ended.err
+    assert class_key_of(open_tiles(tmp_path / "keyed.zarr")) == (
+        ClassKey({1: 1, 2: 2, 3: 1}), LEGEND,
+    )  # fmt: skip
+    for words in (("--validation", "scene"), ("--validation-scenes", "Fjord_0")):
+        ended = run_cli("export-tiles", store, "--out", tmp_path / "no", "--form", "uint8", *words)
+        assert ended.code == 2
+        assert "got --form uint8 with something held out" in ended.err
+    assert not list(tmp_path.glob("no*"))
     ended = run_cli("import-tiles", arrays[0], *facts, "--out", tmp_path / "t.zarr")
     assert ended.code == 2
     assert "from an .npy file with --labels, got" in ended.err
 
 
-def test_killed_at_random_instants_the_history_is_the_same(tmp_path: Path) -> None:
-    """A program of its own, ended by SIGKILL as often as it takes to see checkpoints at work."""
-    write_tiles(coloured_tiles(60), tmp_path / "tiles.zarr")
-    words = ("train", tmp_path / "tiles.zarr", "--epochs", 250, "--batch-size", 16, "--threads", 1)
+def test_killed_at_random_instants_the_network_is_the_same(tmp_path: Path) -> None:
+    """A program of its own, ended by SIGKILL as often as it takes to see checkpoints at work.
+
+    Tiles and batches are so large that operations side by side would end in another order.
+    """
+    write_tiles(coloured_tiles(200, size=48), tmp_path / "tiles.zarr")
+    words = ("train", tmp_path / "tiles.zarr", "--epochs", 8, "--batch-size", 256, "--threads", 1)
     log = tmp_path / "said.txt"
-    alone, killed = tmp_path / "alone" / "net.keras", tmp_path / "killed" / "net.keras"
-    assert run_command(*words, "--out", alone, log=log) == 0, log.read_text()
-    checkpoint = killed.with_name("net.checkpoint")
+    outs = tmp_path / "alone" / "net.keras", tmp_path / "killed" / "net.keras"
+    alone = start_command(*words, "--out", outs[0], log=log)
+    checkpoint = outs[1].with_name("net.checkpoint")
     random = np.random.default_rng(1)
     kills = 0
-    while True:
-        stamp = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+    try:
+        while True:
+            stamp = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
 
-        def moved_on(before: int | None = stamp) -> bool:
-            return checkpoint.exists() and checkpoint.stat().st_mtime_ns != before
+            def moved_on(before: int | None = stamp) -> bool:
+                return checkpoint.exists() and checkpoint.stat().st_mtime_ns != before
 
-        running = start_command(*words, "--out", killed, log=log)
-        if kills == 2 or not kill_when(running, moved_on, float(random.uniform(0, 1.5))):
-            break
-        kills += 1
-    assert running.wait(300) == 0, log.read_text()
-    assert kills >= 2
+            running = start_command(*words, "--out", outs[1], log=log)
+            if kills == 2 or not kill_when(running, moved_on, float(random.uniform(0, 1))):
+                break
+            kills += 1
+        assert running.wait(300) == alone.wait(300) == 0, log.read_text()
+    finally:
+        kill(running)
+        kill(alone)
+    assert kills == 2
     histories = [
-        pd.read_csv(path.with_name("net_history.csv")).drop(columns="seconds")
-        for path in (alone, killed)
+        pd.read_csv(path.with_name("net_history.csv")).drop(columns="seconds") for path in outs
     ]
-    pd.testing.assert_frame_equal(*histories, rtol=1e-6)
-    assert set(files_in(killed.parent)) == WRITTEN
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert open_network(outs[0]).fingerprint == open_network(outs[1]).fingerprint
+    assert set(files_in(outs[1].parent)) == WRITTEN
 
 
 @pytest.mark.parametrize(
@@ -273,6 +390,7 @@ def test_killed_at_random_instants_the_history_is_the_same(tmp_path: Path) -> No
         (("--validation", "chance"), "by must be auto, scene, block or none, got 'chance'"),
         (("--validation-scenes", "Fjord_7"), "scenes must name scenes the tiles were cut from"),
         (("--weights", "absent.keras"), "absent.keras"),
+        (("--seed", "-1"), "seed must be a whole number of 0 or more, got -1"),
         (("--precision", "float8"), "precision must be one of float32, bfloat16, float16, auto"),
     ],
 )
@@ -291,6 +409,7 @@ def test_bad_input(store: Path, tmp_path: Path, words: tuple[str, ...], message:
         (("--size", "60"), "with one class on 95% of each, but no window of 60 px in 3 scene"),
         (("--size", "400"), "must hold at least one tile of 400 x 400"),
         (("--labels", "a.tif"), "A label raster belongs to one image, got 4 images"),
+        (("--seed", "-1"), "seed must be a whole number of 0 or more, got -1"),
         (("--leave-out", "x"), "--leave-out takes whole numbers with commas, got 'x'"),
         (("--bands", "red,nir"), "extract_tiles needs bands red, nir, got red, green, blue"),
     ],

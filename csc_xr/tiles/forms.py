@@ -166,7 +166,7 @@ def import_tile_folders(
         bands=bands,
         scale=scale,
         legend=legend,
-        scenes=[{"name": name, "source": str(source)} for _, name in scenes],
+        scenes=[{"name": name, "source": str(source.resolve())} for _, name in scenes],
         origin={"imported_from": str(source)},
     )
 
@@ -306,7 +306,7 @@ def import_compiled(
         bands=bands,
         scale=scale,
         legend=legend,
-        scenes=[{"name": source.stem, "source": str(source)}],
+        scenes=[{"name": source.stem, "source": str(source.resolve())}],
         origin={"imported_from": str(source)},
     )
 

@@ -77,9 +77,9 @@ def _concatenated(sets: Sequence[xr.Dataset]) -> xr.Dataset:
     )
 
 
-def _noted(tiles: xr.Dataset, **facts: object) -> xr.Dataset:
+def _noted(tiles: xr.Dataset, facts: dict[str, object]) -> xr.Dataset:
     """Note in the origin of tiles what became of them."""
-    return tiles.assign_attrs(origin={**tiles.attrs.get("origin", {}), **facts})
+    return tiles.assign_attrs(origin=tiles.attrs.get("origin", {}) | facts)
 
 
 def _number_of(entry: dict[str, str], scenes: list[dict[str, str]]) -> int:
@@ -120,7 +120,7 @@ def thin_tiles(tiles: xr.Dataset, *, per_class: int, seed: int = 0) -> xr.Datase
     kept = lowest_of_each(tiles["code"].values, tile_priorities(tiles, seed), per_class)
     if len(kept) == tiles.sizes["tile"]:
         return tiles
-    return _noted(tiles.isel(tile=kept), per_class=per_class)
+    return _noted(tiles.isel(tile=kept), {"per_class": per_class})
 
 
 def check_per_class(per_class: int) -> None:
@@ -189,7 +189,7 @@ def add_copies(
         turned = map_leading(_vary, tiles["pixels"].data, keys, argument=(variant, noise))
         sets.append(copies.assign(pixels=(tiles["pixels"].dims, turned)))
     kinds = "turned and flipped" if flips else "turned"
-    return validate_tiles(_noted(_concatenated(sets), copies=kinds, copy_noise=noise))
+    return validate_tiles(_noted(_concatenated(sets), {"copies": kinds, "copy_noise": noise}))
 
 
 def turn(tiles: NDArray[np.generic], variant: int) -> NDArray[np.generic]:

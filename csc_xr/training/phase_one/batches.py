@@ -166,11 +166,10 @@ class TileShelf:
         """
         if self.whole:
             return order
-        # A batch may need the end of one group and the start of the next: each takes half.
         counts = np.bincount(self.chunk_of[self.chosen], minlength=len(self.group_of))
         chunks = random.permutation(len(counts))
         filled = np.cumsum(counts[chunks] * self.tile_bytes)
-        self.group_of[chunks] = filled // max(1, self.limit // 2)
+        self.group_of[chunks] = filled // self.limit
         self.held.clear()
         groups = self.group_of[self.chunk_of[order]]
         return order[np.argsort(groups, kind="stable")]
@@ -189,11 +188,10 @@ class TileShelf:
             Shape (n, band, row, column), as stored.
         """
         groups = self.group_of[self.chunk_of[part]]
-        for gone in set(self.held) - set(groups.tolist()):
-            del self.held[gone]
         taken = np.empty((len(part), *self.pixels.shape[1:]), self.pixels.dtype)
         for group in np.unique(groups).tolist():
             if group not in self.held:
+                self.held.clear()  # of what came before nothing is needed any more
                 members = self.chosen[self.group_of[self.chunk_of[self.chosen]] == group]
                 self.held[group] = members, self._load(members)
             members, pixels = self.held[group]

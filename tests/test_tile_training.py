@@ -15,7 +15,7 @@ from tiles_for_tests import coloured_tiles, fit_small, held, quick, small_model
 
 from csc_xr.errors import OutputError, ParameterError, ResumeError, TrainingError
 from csc_xr.networks.bundle import Network, open_network, save_network
-from csc_xr.tiles.split import split_tiles
+from csc_xr.tiles.split import SplitRule, split_tiles
 from csc_xr.training.phase_one.checkpoints import Checkpoint, TrainingState
 from csc_xr.training.phase_one.fit import fit_tile_network
 from csc_xr.training.phase_one.report import HISTORY, TrainingReport
@@ -162,14 +162,14 @@ def test_patience_keeps_the_best_epoch_where_all_were_taken() -> None:
     assert weights_equal(network, again)
 
 
-@pytest.mark.parametrize("batch", [16, 64])
-def test_a_training_that_diverges_is_ended(batch: int) -> None:
+@pytest.mark.parametrize(("by", "batch", "step"), [("none", 16, 2), ("scene", 64, 1)])
+def test_a_training_that_diverges_is_ended(by: SplitRule, batch: int, step: int) -> None:
     """In the middle of an epoch, and by its last step, which only validation tells."""
     tiles = coloured_tiles()
     settings = quick(epochs=1, learning_rate=1e20, batch_size=batch)
-    message = rf"is nan in epoch 1, step {2 if batch == 16 else 1}\. Lower the learning rate"
+    message = rf"is nan in epoch 1, step {step}\. Lower the learning rate"
     with pytest.raises(TrainingError, match=message):
-        fit_small(tiles, held(tiles), settings=settings)
+        fit_small(tiles, split_tiles(tiles, by=by), settings=settings)
 
 
 def test_accuracies_are_those_of_the_classes_that_were_learned() -> None:

@@ -71,7 +71,7 @@ def replacing(path: str | Path, *, folder: bool = False, overwrite: bool = True)
     """
     target = Path(path)
     clear_leftovers(target)
-    _check_target(target, folder=folder, overwrite=overwrite)
+    check_target(target, folder=folder, overwrite=overwrite)
     with _temporary(target, folder=folder) as partial:
         yield partial
         _flush(partial)
@@ -322,7 +322,23 @@ _ASIDE_SUFFIX = f"-old{PARTIAL_SUFFIX}"
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
-def _check_target(target: Path, *, folder: bool, overwrite: bool) -> None:
+def check_target(target: Path, *, folder: bool, overwrite: bool) -> None:
+    """Make sure that something may be written under a name, before long work.
+
+    Parameters
+    ----------
+    target : Path
+        The name.
+    folder : bool
+        Whether a folder is to be written, or a file.
+    overwrite : bool
+        Whether what exists may be replaced.
+
+    Raises
+    ------
+    OutputError
+        When it exists and may not be replaced, or is of the other kind.
+    """
     if not target.exists():
         return
     if not overwrite:

@@ -22,7 +22,7 @@ from csc_xr.files import replacing
 from csc_xr.legend import ClassLegend, open_legend
 from csc_xr.networks.card import Kind, NetworkCard, band_names, infer_card
 from csc_xr.networks.convolution import ConvolutionalForm, convolutional_form
-from csc_xr.networks.safety import check_architecture, check_hdf5, strip_training
+from csc_xr.networks.safety import architecture_of, build_model, check_hdf5
 
 if TYPE_CHECKING:
     import keras
@@ -165,7 +165,7 @@ def save_network(network: Network, path: str | Path) -> None:
     if target.suffix != ".keras":
         raise OutputError(f"A network is saved in a file that ends in .keras, got {target}.")
     # A copy through the checks of reading: without optimizer, and sure to open again.
-    model = _model_from_architecture(_architecture(network.model), "The network")
+    model = build_model(json.loads(_architecture(network.model)), source="The network")
     model.set_weights(network.model.get_weights())
     with replacing(target) as partial, tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "network.keras"  # Keras insists on the ending
@@ -332,7 +332,8 @@ def _read_archive(path: Path) -> tuple[keras.Model, NetworkCard | None]:
         card = None
         if _CARD_MEMBER in names:
             card = NetworkCard.from_dict(json.loads(_read_text(archive, _CARD_MEMBER, path.name)))
-        model = _model_from_architecture(_read_text(archive, _CONFIG_MEMBER, path.name), path.name)
+        architecture = json.loads(_read_text(archive, _CONFIG_MEMBER, path.name))
+        model = build_model(architecture, source=path.name)
         weights = Path(folder) / _WEIGHTS_MEMBER
         with _open_member(archive, _WEIGHTS_MEMBER, path.name) as member, weights.open("wb") as out:
             shutil.copyfileobj(member, out)
@@ -362,21 +363,11 @@ def _canonical(content: Any) -> str:
 
 
 def _architecture(model: keras.Model) -> str:
-    import keras
-
-    return _canonical(strip_training(keras.saving.serialize_keras_object(model)))
-
-
-def _model_from_architecture(text: str, source: str) -> keras.Model:
-    import keras
-
-    architecture = strip_training(json.loads(text))
-    check_architecture(architecture, source=source)
-    return keras.saving.deserialize_keras_object(architecture, safe_mode=True)
+    return _canonical(architecture_of(model))
 
 
 def _rebuild(card: dict[str, Any], architecture: str, weights: list[Any]) -> Network:
-    model = _model_from_architecture(architecture, "The network")
+    model = build_model(json.loads(architecture), source="The network")
     model.set_weights(weights)
     return Network(NetworkCard.from_dict(card), model)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from csc_xr.errors import NetworkError
 from csc_xr.legend import ClassLegend
 from csc_xr.networks.bundle import Network
 from csc_xr.networks.initial import same_classes
-from csc_xr.networks.safety import check_architecture, strip_training
+from csc_xr.networks.safety import architecture_of, build_model
 
 COMMON_LAYER = "common_classes"
 """Name of the layer that adds up the probabilities of local classes."""
@@ -121,8 +120,7 @@ def continued(
 
 
 def _rebuilt(model: keras.Model, *, n_outputs: int | None = None, seed: int = 0) -> keras.Model:
-    architecture: Any = strip_training(keras.saving.serialize_keras_object(model))
-    check_architecture(architecture, source="The network")
+    architecture = architecture_of(model)
     if n_outputs is not None:
         last = architecture["config"]["layers"][-1]
         if last["class_name"] != "Dense":
@@ -136,4 +134,4 @@ def _rebuilt(model: keras.Model, *, n_outputs: int | None = None, seed: int = 0)
             "units": n_outputs,
             "kernel_initializer": keras.saving.serialize_keras_object(first),
         }
-    return keras.saving.deserialize_keras_object(architecture, safe_mode=True)
+    return build_model(architecture, source="The network")

@@ -9,7 +9,7 @@ import keras
 
 from csc_xr.errors import ParameterError
 from csc_xr.networks.runtime import gpu_capability
-from csc_xr.networks.safety import check_architecture, strip_training
+from csc_xr.networks.safety import architecture_of, build_model
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
 Computed = Literal["float32", "bfloat16", "float16"]
@@ -97,10 +97,9 @@ def with_precision(model: keras.Model, precision: Computed) -> keras.Model:
             f"A network computes in {', '.join(_POLICIES)}, got precision {precision!r}. "
             "choose_precision turns 'auto' into one of them."
         )
-    architecture = strip_training(keras.saving.serialize_keras_object(model))
-    check_architecture(architecture, source="The network")
+    architecture = architecture_of(model)
     _set_policies(architecture, _POLICIES[precision], "float32")
-    rebuilt = keras.saving.deserialize_keras_object(architecture, safe_mode=True)
+    rebuilt = build_model(architecture, source="The network")
     rebuilt.set_weights(model.get_weights())
     # Says to compile that the loss needs scaling; the layers have policies of their own.
     rebuilt.dtype_policy = _POLICIES[precision]

@@ -7,11 +7,14 @@ Keras sees it, and the weights must lie in the file itself.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from csc_xr.errors import NetworkError
+
+if TYPE_CHECKING:
+    import keras
 
 PLAIN_LAYERS = frozenset({
     "Activation", "Add", "Average", "AveragePooling2D", "BatchNormalization", "Concatenate",
@@ -97,6 +100,51 @@ def strip_training(architecture: Any) -> Any:
     if isinstance(architecture, (list, tuple)):
         return [strip_training(value) for value in architecture]
     return architecture
+
+
+def architecture_of(model: keras.Model) -> Any:
+    """Describe the architecture of a model by plain values.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model.
+
+    Returns
+    -------
+    JSON value
+        Without what training left in it; of the caller's own, to be changed at will.
+    """
+    import keras
+
+    return strip_training(keras.saving.serialize_keras_object(model))
+
+
+def build_model(architecture: Any, *, source: str) -> keras.Model:
+    """Build a model, with weights yet to be set, once its architecture is known to be plain.
+
+    Parameters
+    ----------
+    architecture : JSON value
+        From :func:`architecture_of`, or the content of ``config.json``.
+    source : str
+        Name of the file, for messages.
+
+    Returns
+    -------
+    keras.Model
+        The model, not compiled.
+
+    Raises
+    ------
+    NetworkError
+        As :func:`check_architecture` does.
+    """
+    import keras
+
+    architecture = strip_training(architecture)
+    check_architecture(architecture, source=source)
+    return keras.saving.deserialize_keras_object(architecture, safe_mode=True)
 
 
 def check_architecture(architecture: Any, *, source: str) -> None:

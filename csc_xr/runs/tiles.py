@@ -9,7 +9,8 @@ from typing import Any
 
 import xarray as xr
 
-from csc_xr.errors import CscWarning, LabelError, OutputError, ParameterError
+from csc_xr.errors import CscWarning, LabelError, ParameterError
+from csc_xr.files import check_target
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.legend import ClassLegend
 from csc_xr.record import StageTimer
@@ -104,11 +105,7 @@ def cut_images(
     """
     timer = timer or StageTimer()
     rule.check()
-    if Path(out).exists() and not overwrite:
-        raise OutputError(
-            f"{out} must not exist yet, but it does. Choose another name, or replace it with "
-            "overwrite=True (--overwrite)."
-        )
+    check_target(Path(out), folder=True, overwrite=overwrite)
     local = legend if class_key is None else class_key.local_legend(legend)
     with timer.stage("labels"):
         pairs = _with_labels([Path(image) for image in images], labels)

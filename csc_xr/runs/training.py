@@ -15,7 +15,7 @@ from csc_xr.errors import OutputError, ParameterError
 from csc_xr.export import write_table_csv
 from csc_xr.figures.confusion import confusion_figure
 from csc_xr.figures.training import history_figure
-from csc_xr.files import check_output_folder, plain_values, read_json, write_json
+from csc_xr.files import check_output_folder, read_json, write_json
 from csc_xr.networks.builders import TileArchitecture
 from csc_xr.networks.bundle import Network, open_network, save_network
 from csc_xr.record import (
@@ -184,11 +184,11 @@ def train_network(
         files["record"].unlink(missing_ok=True)
         checkpoint.remove()
     record = start_record(
-        parameters={"stores": list(map(str, stores)), **identity},
+        parameters=identity,
         seed=seed,
         inputs=inputs,
         networks={"first": begun.fingerprint} if isinstance(begun, Network) else {},
-        identity=plain_values(identity),
+        identity=checkpoint.identity,
     )
     with timer.stage("training"):
         fitted, report = training.run(checkpoint, progress=progress, epoch_done=epoch_done)

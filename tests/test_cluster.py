@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import distributed
 import numpy as np
@@ -39,7 +39,7 @@ from csc_xr.errors import ClusterError
 from csc_xr.export import open_result
 from csc_xr.networks.bundle import save_network
 from csc_xr.runs import cluster as cluster_module
-from csc_xr.runs.cluster import check_cluster, watching_cluster, worker_limits
+from csc_xr.runs.cluster import check_cluster, using_scheduler, watching_cluster, worker_limits
 from csc_xr.runs.folder import run_jobs
 from csc_xr.runs.jobs import prepare_jobs
 from csc_xr.runs.ledger import folder_status
@@ -212,7 +212,11 @@ def test_a_scheduler_that_is_not_there(
     stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = distributed.Client
-    monkeypatch.setattr(distributed, "Client", lambda address, **_: real(address, timeout="0.3s"))
+
+    def impatient(address: str, **options: Any) -> distributed.Client:
+        return real(address, **{**options, "timeout": "0.3s"})
+
+    monkeypatch.setattr(distributed, "Client", impatient)
     words = ["stack", stored.stack, "--model", stored.model, "--out", tmp_path / "out"]
     for address in ("tcp://127.0.0.1:9", "nonsense://"):
         ended = run_cli(*words, "--scheduler", address)
@@ -220,6 +224,11 @@ def test_a_scheduler_that_is_not_there(
         text = " ".join(ended.err.split())
         assert f"A Dask scheduler must run at '{address}', but it cannot be reached" in text
         assert "Start one with `dask scheduler`" in text
+        with pytest.raises(ClusterError) as refused, using_scheduler(address):
+            pass
+        with pytest.raises(ValueError, match="No global client"):
+            distributed.get_client()  # what could not connect is nobody's default
+        assert refused.value.__cause__ is not None  # whose traceback still refers to it
     assert not (tmp_path / "out").exists()
 
 

@@ -73,18 +73,18 @@ def using_scheduler(
             dashboard_address=None,
             memory_limit="auto" if memory_limit is None else memory_limit // count,
         )
-        with cluster, Client(cluster) as client:
+        with cluster, Client(cluster, set_as_default=False) as client, client.as_current():
             yield client
         return
-    try:
-        client = Client(scheduler, timeout="10s")
+    try:  # one that cannot connect must not stay behind as the default, where all work would wait
+        client = Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"A Dask scheduler must run at {scheduler!r}, but it cannot be reached: {error}. "
             "Start one with `dask scheduler` and pass the address it prints, or use threads or "
             "processes."
         ) from error
-    with client:
+    with client, client.as_current():
         yield client
 
 

@@ -84,7 +84,8 @@ def put_in_place(source: Path, target: Path) -> None:
     Parameters
     ----------
     source : Path
-        A folder on the same file system; nothing writes to it any more.
+        A folder on the same file system, whole. Another process that makes the same may still
+        be writing to it: what that one has begun is removed, and it cannot begin more.
     target : Path
         Its final name.
 
@@ -100,6 +101,8 @@ def put_in_place(source: Path, target: Path) -> None:
         _move(source, target)
     except OSError as error:
         raise write_error(target, error) from error
+    for begun in target.rglob(f"*{PARTIAL_SUFFIX}"):
+        _remove(begun)
 
 
 @contextmanager
@@ -419,7 +422,8 @@ def _flush(partial: Path) -> None:
     """Have the system write everything out: some file systems tell of a full disk only then."""
     files = [partial] if partial.is_file() else [p for p in partial.rglob("*") if p.is_file()]
     for file in files:
-        with file.open("rb+") as stream:
+        # Of a process that makes the same: renamed between the listing and here.
+        with suppress(FileNotFoundError), file.open("rb+") as stream:
             os.fsync(stream.fileno())
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from csc_xr.files import (
     check_output_folder,
     free_bytes,
     plain_values,
+    put_in_place,
     replacing,
     scratch_folder,
     write_json,
@@ -60,6 +62,25 @@ def test_a_folder_is_replaced_once_the_new_one_is_whole(tmp_path: Path) -> None:
             raise ValueError("broken")
     assert names(target) == ["new"]
     assert names(target.parent) == ["store"]
+
+
+def test_what_another_process_has_begun_does_not_stay_in_a_moved_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "work" / "result.zarr", tmp_path / "result.zarr"
+    begun, vanishing = source / "band" / "0.0.1a2b.partial", source / "0.1.3c4d.partial"
+    begun.parent.mkdir(parents=True)
+    for file in (begun, vanishing, source / "zarr.json"):
+        file.write_text("content")
+
+    def rename_first(stream: int, sync: Callable[[int], None] = os.fsync) -> None:
+        if vanishing.exists():
+            vanishing.rename(source / "0.1")
+        sync(stream)
+
+    monkeypatch.setattr(os, "fsync", rename_first)
+    put_in_place(source, target)
+    assert sorted(p.name for p in target.rglob("*")) == ["0.1", "band", "zarr.json"]
 
 
 def test_a_folder_that_cannot_be_moved_gets_its_old_content_back(

@@ -28,6 +28,10 @@ class TileError(CscError, ValueError):
     """Labelled tiles cannot be made or read, or do not fit the training asked of them."""
 
 
+class LineError(CscError, ValueError):
+    """Lines cannot be read or measured, or do not fit the raster they belong to."""
+
+
 class LegendError(CscError, ValueError):
     """A legend contradicts itself or cannot be read."""
 

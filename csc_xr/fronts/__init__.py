@@ -1,0 +1,1 @@
+"""Calving fronts and valley margins: lines in metres, found in class rasters."""

@@ -1,0 +1,252 @@
+"""The calving front of a class raster: where the glacier's outline meets the ocean.
+
+After Marochov, Stokes and Carbonneau 2021, The Cryosphere 15:5041-5059, with its thresholds in
+metres and square metres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import dask.array as da
+import geopandas
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from pyproj import CRS
+from shapely.geometry import LineString
+
+from csc_xr.blockwise import map_places
+from csc_xr.errors import LineError
+from csc_xr.fronts.active_contour import firm_glacier
+from csc_xr.fronts.contact import Contact, find_contacts
+from csc_xr.fronts.outlines import Points
+from csc_xr.fronts.regions import find_glacier, find_ocean
+from csc_xr.fronts.settings import FrontSettings, PixelSettings, in_pixels, with_front_class
+from csc_xr.grid import scene_transform
+from csc_xr.legend import NODATA_CODE, ClassLegend
+from csc_xr.metres import to_metres
+
+Outcome = Literal["found", "no glacier", "no ocean", "no contact", "too long", "touches the frame"]
+
+
+@dataclass(frozen=True)
+class Front:
+    """A calving front, or why there is none.
+
+    Attributes
+    ----------
+    outcome : {"found", "no glacier", "no ocean", "no contact", "too long", "touches the frame"}
+        With "touches the frame" there is a line, but the front goes on beyond the image, or
+        into pixels without a class.
+    reason : str
+        The same in a sentence.
+    line : shapely.LineString or None
+        From wall to wall in the raster's CRS, with the glacier on the left.
+    crs : pyproj.CRS
+        Of the line.
+    measures : dict of str to float
+        ``length_m``, ``glacier_area_m2``; ``contact_share``, the share of the front that has
+        ocean beside it and not only near it; ``sinuosity``, its length over the distance
+        between its ends; ``other_contact_m``, length of the other pieces of outline that have
+        ocean near them. Only those that are known.
+    settings : FrontSettings
+        How it was looked for.
+    raster : xarray.DataArray
+        Dims (y, x), uint8, lazy: 1 on the glacier's pixels along the front.
+    classes : xarray.DataArray
+        Dims (y, x), uint8, lazy: the classes with the front in them, refined on request.
+    """
+
+    outcome: Outcome
+    reason: str
+    line: LineString | None
+    crs: CRS
+    measures: dict[str, float] = field(repr=False)
+    settings: FrontSettings = field(repr=False)
+    raster: xr.DataArray = field(repr=False)
+    classes: xr.DataArray = field(repr=False)
+
+    @property
+    def lines(self) -> geopandas.GeoSeries:
+        """The line with its CRS; empty where there is none."""
+        return geopandas.GeoSeries([] if self.line is None else [self.line], crs=self.crs)
+
+
+def extract_front(
+    pixel_class: xr.DataArray, legend: ClassLegend, *, settings: FrontSettings | None = None
+) -> Front:
+    """Find the calving front in a class raster. Computes.
+
+    The glacier is the largest region of its classes, the ocean what is large and not cut off by
+    the image. An active contour makes the glacier's outline firm; the front is the longest piece of
+    it that has ocean near it. Holds a few bytes for each pixel, and gives the same front for
+    chunks of any size.
+
+    Parameters
+    ----------
+    pixel_class : xarray.DataArray
+        Classes, dims (y, x), uint8, 0 where there is none; with a CRS, since thresholds are in
+        metres (:func:`csc_xr.metres.with_pixel_size` for an image that has none).
+    legend : ClassLegend
+        What the codes stand for.
+    settings : FrontSettings, optional
+        Thresholds, and which classes are glacier and ocean.
+
+    Returns
+    -------
+    Front
+        The outcome, always with its reason, and the line where there is one.
+
+    Raises
+    ------
+    LegendError
+        When the legend lacks the classes of glacier or ocean.
+    LineError
+        When the raster is not one of classes, or has no CRS.
+    """
+    settings = settings or FrontSettings()
+    codes = check_classes(pixel_class)
+    pixels = in_pixels(settings, legend, pixel_class)
+    report = partial(_report, pixel_class, codes, legend, settings, pixels)
+    glacier = find_glacier(codes, pixels)
+    if glacier is None:
+        return report("no glacier", f"No pixel is {_names(legend, pixels.glacier)}.")
+    ocean = find_ocean(codes, pixels)
+    if ocean is None:
+        least = f"{settings.min_ocean_m2 / 1e6:g} km2"
+        return report("no ocean", f"No {_names(legend, pixels.ocean)} covers {least} or more.")
+    ice = firm_glacier(glacier, pixels).persist()
+    contacts = find_contacts(ice, ocean, codes, pixels)
+    if not contacts:
+        reach = f"{settings.contact_m:g} m"
+        return report("no contact", f"The glacier has no ocean within {reach}.", ice=ice)
+    lines = _on_map([contact.points for contact in contacts], pixel_class, settings)
+    measures = _measures(contacts[0], to_metres(lines), ice, pixels)
+    length_m = measures["length_m"]
+    diagonal = float(np.hypot(*(n * s for n, s in zip(codes.shape, pixels.pixel_m, strict=True))))
+    if length_m > diagonal:
+        reason = f"It would be {length_m:.0f} m long, more than the image: {diagonal:.0f} m."
+        return report("too long", reason, ice=ice, measures=measures)
+    found = partial(report, ice=ice, measures=measures, line=lines.iloc[0], contact=contacts[0])
+    if contacts[0].cut:
+        return found("touches the frame", "The front goes on beyond what the image shows.")
+    return found("found", f"A front of {length_m:.0f} m.")
+
+
+def check_classes(pixel_class: xr.DataArray) -> da.Array:
+    """Check that a raster is one of classes.
+
+    Parameters
+    ----------
+    pixel_class : xarray.DataArray
+        The raster.
+
+    Returns
+    -------
+    dask.array.Array
+        Its codes, shape (y, x), uint8, lazy.
+
+    Raises
+    ------
+    LineError
+        When it has other dimensions, or other numbers than class codes.
+    """
+    dims, dtype = pixel_class.dims, pixel_class.dtype
+    if dims != ("y", "x") or dtype.kind not in "ui":
+        raise LineError(
+            f"A class raster must have dims (y, x) and hold integer codes, got {dims} of {dtype}. "
+            "Pass pixel_class of a result."
+        )
+    if pixel_class.size == 0:
+        raise LineError("A class raster must have pixels, got none.")
+    return da.asarray(pixel_class.data).astype(np.uint8)
+
+
+def _report(
+    pixel_class: xr.DataArray,
+    codes: da.Array,
+    legend: ClassLegend,
+    settings: FrontSettings,
+    pixels: PixelSettings,
+    outcome: Outcome,
+    reason: str,
+    *,
+    ice: da.Array | None = None,
+    contact: Contact | None = None,
+    line: LineString | None = None,
+    measures: dict[str, float] | None = None,
+) -> Front:
+    """Put together what was found, with rasters that show it."""
+    along = np.zeros((0, 2), np.int64)
+    if ice is not None and contact is not None:
+        along = _pixels_inside(contact.points, ice)
+    drawn = map_places(_draw, codes, dtype=np.uint8, argument=along)
+    if ice is not None and settings.refine:
+        spared = da.isin(codes, (NODATA_CODE, *pixels.land))
+        codes = da.where(ice.rechunk(codes.chunks) & ~spared, np.uint8(pixels.glacier[0]), codes)
+    shown, front_code = with_front_class(legend)
+    codes = da.where(drawn > 0, np.uint8(front_code), codes)
+    raster = pixel_class.copy(data=drawn).rename("front").drop_attrs()
+    classes = pixel_class.copy(data=codes).assign_attrs(shown.flag_attributes())
+    return Front(
+        outcome, reason, line, _crs(pixel_class), measures or {}, settings, raster, classes
+    )
+
+
+def _pixels_inside(points: Points, ice: da.Array) -> NDArray[np.int64]:
+    """Give the glacier's pixel at each vertex of its outline; shape (vertices, 2)."""
+    before, after = np.floor(points).astype(np.int64), np.ceil(points).astype(np.int64)
+    is_before = np.asarray(ice.vindex[before[:, 0], before[:, 1]])
+    return np.where(is_before[:, None], before, after)
+
+
+def _draw(
+    block: NDArray[np.uint8], rows: slice, columns: slice, pixels: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    drawn = np.zeros(block.shape, np.uint8)
+    local = pixels - (rows.start, columns.start)
+    here = ((local >= 0) & (local < block.shape)).all(axis=1)
+    drawn[tuple(local[here].T)] = 1
+    return drawn
+
+
+def _on_map(
+    pieces: list[Points], raster: xr.DataArray, settings: FrontSettings
+) -> geopandas.GeoSeries:
+    """Bring vertices to the map, the glacier on the left."""
+    transform, crs = scene_transform(raster), _crs(raster)
+    corners = [(points + 0.5).T for points in pieces]  # there, pixel corners are whole numbers
+    lines = [LineString(np.column_stack(transform * (x, y))) for y, x in corners]
+    if transform.determinant > 0:  # the map shows the image mirrored
+        lines = [line.reverse() for line in lines]
+    on_map = geopandas.GeoSeries(lines, crs=crs)
+    if not settings.simplify_m:
+        return on_map
+    return to_metres(on_map).simplify(settings.simplify_m).to_crs(crs)
+
+
+def _measures(
+    contact: Contact, lines_m: geopandas.GeoSeries, ice: da.Array, pixels: PixelSettings
+) -> dict[str, float]:
+    height, width = pixels.pixel_m
+    length_m, *others_m = lines_m.length
+    ends = lines_m.iloc[0].coords
+    apart_m = float(np.hypot(ends[0][0] - ends[-1][0], ends[0][1] - ends[-1][1]))
+    return {
+        "length_m": float(length_m),
+        "glacier_area_m2": float(ice.sum().compute() * height * width),
+        "contact_share": float((contact.ocean_m <= max(height, width)).mean()),
+        "sinuosity": float(length_m / apart_m) if apart_m else float("inf"),
+        "other_contact_m": float(sum(others_m)),
+    }
+
+
+def _crs(raster: xr.DataArray) -> CRS:
+    return CRS.from_user_input(raster.rio.crs)
+
+
+def _names(legend: ClassLegend, codes: tuple[int, ...]) -> str:
+    return " or ".join(legend.class_name(code) for code in codes)

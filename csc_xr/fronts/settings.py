@@ -1,0 +1,237 @@
+"""How a calving front is looked for: thresholds in metres, classes by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from csc_xr.errors import LegendError, ParameterError
+from csc_xr.legend import ClassLegend, LegendClass
+from csc_xr.metres import pixel_size_m
+
+Radii = tuple[int, int]
+"""Reach along y and x in pixels."""
+
+FRONT = LegendClass(8, "Calving Front", "red", display_only=True)
+"""What the front is called and drawn as where a legend has no class for it."""
+
+_LAND = ("Snow on Rock", "Bedrock")
+
+
+@dataclass(frozen=True)
+class FrontSettings:
+    """How a calving front is looked for.
+
+    The defaults are the published thresholds (Marochov et al. 2021, The Cryosphere
+    15:5041-5059), which were given in pixels of 10 m.
+
+    Attributes
+    ----------
+    glacier, ocean : tuple of str or int
+        Names or codes of the classes that are glacier, and that are water or float on it.
+    land : tuple of str or int, optional
+        Names or codes of classes that `refine` leaves as they are; by default "Snow on Rock" and
+        "Bedrock", where the legend has them.
+    frame_m : float
+        Width of the frame along the border of the image, and along pixels without a class,
+        where no front is looked for.
+    min_ocean_m2 : float
+        Smaller pieces of water are no ocean.
+    margin_m : float
+        The glacier is widened by so much before the active contour, and narrowed after it.
+    closing_m : float
+        Inlets and gaps of the glacier up to this width are closed.
+    iterations : int
+        Steps of the active contour.
+    contact_m : float
+        The front is where the glacier's outline has ocean within this distance.
+    simplify_m : float
+        Leave out vertices of the line that lie nearer than this to it (Douglas-Peucker); 0 keeps
+        all.
+    refine : bool
+        Make everything inside the active contour glacier in the classes, except `land`.
+    """
+
+    glacier: tuple[str | int, ...] = ("Glacier Ice",)
+    ocean: tuple[str | int, ...] = ("Open Water", "Iceberg Water", "Mélange")
+    land: tuple[str | int, ...] | None = None
+    frame_m: float = 100.0
+    min_ocean_m2: float = 1e6
+    margin_m: float = 20.0
+    closing_m: float = 300.0
+    iterations: int = 30
+    contact_m: float = 150.0
+    simplify_m: float = 0.0
+    refine: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("frame_m", "min_ocean_m2", "margin_m", "closing_m", "contact_m", "simplify_m"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise ParameterError(f"{name} must be 0 or more, got {value!r}.")
+        if self.iterations < 0:
+            raise ParameterError(f"iterations must be 0 or more, got {self.iterations}.")
+        if not self.glacier or not self.ocean:
+            raise ParameterError(
+                f"glacier and ocean must name a class each at least, got {self.glacier!r} and "
+                f"{self.ocean!r}."
+            )
+
+
+@dataclass(frozen=True)
+class PixelSettings:
+    """The same for one raster, in its pixels and codes.
+
+    Attributes
+    ----------
+    glacier, ocean, land : tuple of int
+        Codes.
+    pixel_m : tuple of float
+        Height and width of a pixel in metres.
+    frame_m, contact_m : float
+        As they were given.
+    frame, margin, closing, contact : tuple of int
+        Reach along y and x; at least 1 for the frame and the contact.
+    min_ocean : float
+        Pixels.
+    iterations : int
+        Steps of the active contour.
+    """
+
+    glacier: tuple[int, ...]
+    ocean: tuple[int, ...]
+    land: tuple[int, ...]
+    pixel_m: tuple[float, float]
+    frame_m: float
+    contact_m: float
+    frame: Radii
+    margin: Radii
+    closing: Radii
+    contact: Radii
+    min_ocean: float
+    iterations: int
+
+
+def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: Any) -> PixelSettings:
+    """Turn metres into pixels of a raster and names into codes of a legend.
+
+    Parameters
+    ----------
+    settings : FrontSettings
+        In metres.
+    legend : ClassLegend
+        The classes.
+    raster : xarray.DataArray
+        Dims (y, x), with a CRS.
+
+    Returns
+    -------
+    PixelSettings
+        Lengths are rounded to whole pixels.
+
+    Raises
+    ------
+    LegendError
+        When the legend lacks a class that is needed, or one is both glacier and ocean.
+    LineError
+        When the raster has no CRS.
+    """
+    glacier, ocean = (class_codes(legend, getattr(settings, n), n) for n in ("glacier", "ocean"))
+    both = sorted(set(glacier) & set(ocean))
+    if both:
+        raise LegendError(
+            f"A class must be glacier or ocean, but {legend.class_name(both[0])} is given as both."
+        )
+    land = settings.land
+    if land is None:
+        land = tuple(name for name in _LAND if name in legend.names)
+    size = pixel_size_m(raster)
+
+    def reach(metres: float, least: int = 0) -> Radii:
+        return (max(least, round(metres / size[0])), max(least, round(metres / size[1])))
+
+    return PixelSettings(
+        glacier=glacier,
+        ocean=ocean,
+        land=class_codes(legend, land, "land"),
+        pixel_m=size,
+        frame_m=settings.frame_m,
+        contact_m=settings.contact_m,
+        frame=reach(settings.frame_m, 1),
+        margin=reach(settings.margin_m),
+        closing=reach(settings.closing_m / 2),
+        contact=reach(settings.contact_m, 1),
+        min_ocean=settings.min_ocean_m2 / (size[0] * size[1]),
+        iterations=settings.iterations,
+    )
+
+
+def class_codes(legend: ClassLegend, wanted: tuple[str | int, ...], role: str) -> tuple[int, ...]:
+    """Look up the codes of classes.
+
+    Parameters
+    ----------
+    legend : ClassLegend
+        The classes.
+    wanted : tuple of str or int
+        Names or codes.
+    role : str
+        What they are wanted for, for the message.
+
+    Returns
+    -------
+    tuple of int
+        Codes, in the order given.
+
+    Raises
+    ------
+    LegendError
+        When the legend does not have one.
+    """
+    by_name = {entry.name: entry.code for entry in legend.classes}
+    codes = []
+    for name in wanted:
+        code = by_name.get(name) if isinstance(name, str) else name
+        if code not in legend.codes:
+            classes = ", ".join(f"{c} {legend.class_name(c)}" for c in legend.codes)
+            raise LegendError(
+                f"The classes that are {role} must be in legend {legend.name!r}, but {name!r} is "
+                f"not among {classes}. Name its own with {role}=(...)."
+            )
+        codes.append(code)
+    return tuple(codes)
+
+
+def with_front_class(legend: ClassLegend) -> tuple[ClassLegend, int]:
+    """Find the class a front is drawn as, or add one.
+
+    Parameters
+    ----------
+    legend : ClassLegend
+        The classes.
+
+    Returns
+    -------
+    legend : ClassLegend
+        With a class that is only displayed.
+    code : int
+        Its code: the legend's own, else 8, else the first that is free.
+
+    Raises
+    ------
+    LegendError
+        When all 255 codes are taken.
+    """
+    own = [entry.code for entry in legend.classes if entry.display_only]
+    if own:
+        return legend, own[0]
+    taken = {entry.code for entry in legend.classes}
+    free = next((code for code in (FRONT.code, *range(1, 256)) if code not in taken), None)
+    if free is None:
+        raise LegendError(
+            f"Legend {legend.name!r} must leave a code for the front, but has all 255."
+        )
+    added = LegendClass(free, FRONT.name, FRONT.colour, display_only=True)
+    return ClassLegend(legend.name, [*legend.classes, added]), free

@@ -58,7 +58,8 @@ def firm_glacier(glacier: da.Array, settings: PixelSettings) -> da.Array:
         Shape (y, x), bool, lazy.
     """
     rows, columns = (m + 2 * c for m, c in zip(settings.margin, settings.closing, strict=True))
-    start = fill_holes(_over_chunks(_widen_and_close, [glacier], max(rows, columns), settings))
+    closed = _over_chunks(_widen_and_close, [glacier], max(rows, columns), settings).persist()
+    start = fill_holes(closed)
     reach = _REACH * settings.iterations + max(settings.margin)
     return _over_chunks(_contract, [start, glacier], reach, settings)
 

@@ -75,7 +75,10 @@ def _distances(
     blank = codes == NODATA_CODE
     land = ~(da.isin(codes, (*settings.glacier, *settings.ocean)) | blank)
     masks = [ocean & ~ice, land & ~ice & ~ocean, blank & ~ice]
-    reach = tuple(max(pair) for pair in zip(settings.contact, settings.frame, strict=True))
+    reach = (
+        max(settings.contact[0], settings.frame[0]),
+        max(settings.contact[1], settings.frame[1]),
+    )
     return distances_at(points, masks, reach=reach, pixel_m=settings.pixel_m)
 
 

@@ -19,13 +19,17 @@ from pyproj import CRS
 from shapely.geometry import LineString
 
 from csc_xr.blockwise import map_places
-from csc_xr.errors import LineError
 from csc_xr.fronts.active_contour import firm_glacier
 from csc_xr.fronts.contact import Contact, find_contacts
-from csc_xr.fronts.outlines import Points
+from csc_xr.fronts.outlines import Points, lines_on_map, raster_crs
 from csc_xr.fronts.regions import find_glacier, find_ocean
-from csc_xr.fronts.settings import FrontSettings, PixelSettings, in_pixels, with_front_class
-from csc_xr.grid import scene_transform
+from csc_xr.fronts.settings import (
+    FrontSettings,
+    PixelSettings,
+    check_classes,
+    in_pixels,
+    with_front_class,
+)
 from csc_xr.legend import NODATA_CODE, ClassLegend
 from csc_xr.metres import to_metres
 
@@ -123,7 +127,9 @@ def extract_front(
     if not contacts:
         reach = f"{settings.contact_m:g} m"
         return report("no contact", f"The glacier has no ocean within {reach}.", ice=ice)
-    lines = _on_map([contact.points for contact in contacts], pixel_class, settings)
+    lines = lines_on_map([contact.points for contact in contacts], pixel_class)
+    if settings.simplify_m:
+        lines = to_metres(lines).simplify(settings.simplify_m).to_crs(lines.crs)
     measures = _measures(contacts[0], to_metres(lines), ice, pixels)
     length_m = measures["length_m"]
     diagonal = float(np.hypot(*(n * s for n, s in zip(codes.shape, pixels.pixel_m, strict=True))))
@@ -134,35 +140,6 @@ def extract_front(
     if contacts[0].cut:
         return found("touches the frame", "The front goes on beyond what the image shows.")
     return found("found", f"A front of {length_m:.0f} m.")
-
-
-def check_classes(pixel_class: xr.DataArray) -> da.Array:
-    """Check that a raster is one of classes.
-
-    Parameters
-    ----------
-    pixel_class : xarray.DataArray
-        The raster.
-
-    Returns
-    -------
-    dask.array.Array
-        Its codes, shape (y, x), uint8, lazy.
-
-    Raises
-    ------
-    LineError
-        When it has other dimensions, or other numbers than class codes.
-    """
-    dims, dtype = pixel_class.dims, pixel_class.dtype
-    if dims != ("y", "x") or dtype.kind not in "ui":
-        raise LineError(
-            f"A class raster must have dims (y, x) and hold integer codes, got {dims} of {dtype}. "
-            "Pass pixel_class of a result."
-        )
-    if pixel_class.size == 0:
-        raise LineError("A class raster must have pixels, got none.")
-    return da.asarray(pixel_class.data).astype(np.uint8)
 
 
 def _report(
@@ -192,7 +169,7 @@ def _report(
     raster = pixel_class.copy(data=drawn).rename("front").drop_attrs()
     classes = pixel_class.copy(data=codes).assign_attrs(shown.flag_attributes())
     return Front(
-        outcome, reason, line, _crs(pixel_class), measures or {}, settings, raster, classes
+        outcome, reason, line, raster_crs(pixel_class), measures or {}, settings, raster, classes
     )
 
 
@@ -213,21 +190,6 @@ def _draw(
     return drawn
 
 
-def _on_map(
-    pieces: list[Points], raster: xr.DataArray, settings: FrontSettings
-) -> geopandas.GeoSeries:
-    """Bring vertices to the map, the glacier on the left."""
-    transform, crs = scene_transform(raster), _crs(raster)
-    corners = [(points + 0.5).T for points in pieces]  # there, pixel corners are whole numbers
-    lines = [LineString(np.column_stack(transform * (x, y))) for y, x in corners]
-    if transform.determinant > 0:  # the map shows the image mirrored
-        lines = [line.reverse() for line in lines]
-    on_map = geopandas.GeoSeries(lines, crs=crs)
-    if not settings.simplify_m:
-        return on_map
-    return to_metres(on_map).simplify(settings.simplify_m).to_crs(crs)
-
-
 def _measures(
     contact: Contact, lines_m: geopandas.GeoSeries, ice: da.Array, pixels: PixelSettings
 ) -> dict[str, float]:
@@ -242,10 +204,6 @@ def _measures(
         "sinuosity": float(length_m / apart_m) if apart_m else float("inf"),
         "other_contact_m": float(sum(others_m)),
     }
-
-
-def _crs(raster: xr.DataArray) -> CRS:
-    return CRS.from_user_input(raster.rio.crs)
 
 
 def _names(legend: ClassLegend, codes: tuple[int, ...]) -> str:

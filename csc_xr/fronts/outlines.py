@@ -9,14 +9,18 @@ from collections.abc import Sequence
 
 import dask
 import dask.array as da
+import geopandas
 import numpy as np
 import shapely
+import xarray as xr
 from numpy.typing import NDArray
+from pyproj import CRS
 from scipy import ndimage
 from skimage.measure import find_contours
 
 from csc_xr.blockwise import haloed_blocks, leading_blocks
 from csc_xr.fronts.settings import Radii
+from csc_xr.grid import scene_transform
 
 Points = NDArray[np.float64]
 """Shape (vertices, 2): row and column in pixels; pixel centres are whole numbers."""
@@ -93,6 +97,45 @@ def distances_at(
         metres[metres > furthest * (1 + 1e-9)] = np.inf
         found[here] = np.minimum(found[here], metres)
     return found
+
+
+def lines_on_map(outlines: Sequence[Points], raster: xr.DataArray) -> geopandas.GeoSeries:
+    """Bring outlines to the map.
+
+    Parameters
+    ----------
+    outlines : sequence of ndarray of float64
+        From :func:`trace`.
+    raster : xarray.DataArray
+        Whose pixels they run between.
+
+    Returns
+    -------
+    geopandas.GeoSeries
+        LineStrings in the raster's CRS; on the map, too, the mask lies on the left.
+    """
+    transform = scene_transform(raster)
+    corners = [(points + 0.5).T for points in outlines]  # there, pixel corners are whole numbers
+    lines = [shapely.LineString(np.column_stack(transform * (x, y))) for y, x in corners]
+    if transform.determinant > 0:  # the map shows the image mirrored
+        lines = [line.reverse() for line in lines]
+    return geopandas.GeoSeries(lines, crs=raster_crs(raster))
+
+
+def raster_crs(raster: xr.DataArray) -> CRS | None:
+    """Give the CRS of a raster in the form that lines have.
+
+    Parameters
+    ----------
+    raster : xarray.DataArray
+        Dims (y, x).
+
+    Returns
+    -------
+    pyproj.CRS or None
+        None where it has none.
+    """
+    return None if raster.rio.crs is None else CRS.from_user_input(raster.rio.crs)
 
 
 def _trace_block(block: NDArray[np.bool_], rows: slice, columns: slice) -> list[Points]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+import dask.array as da
 import numpy as np
+import xarray as xr
 
-from csc_xr.errors import LegendError, ParameterError
+from csc_xr.errors import LegendError, LineError, ParameterError
 from csc_xr.legend import ClassLegend, LegendClass
 from csc_xr.metres import pixel_size_m
 
@@ -17,7 +18,8 @@ Radii = tuple[int, int]
 FRONT = LegendClass(8, "Calving Front", "red", display_only=True)
 """What the front is called and drawn as where a legend has no class for it."""
 
-_LAND = ("Snow on Rock", "Bedrock")
+LAND = ("Snow on Rock", "Bedrock")
+"""Valley sides, in the legend of glaciers."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class PixelSettings:
     iterations: int
 
 
-def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: Any) -> PixelSettings:
+def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: xr.DataArray) -> PixelSettings:
     """Turn metres into pixels of a raster and names into codes of a legend.
 
     Parameters
@@ -146,7 +148,7 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: Any) -> Pixe
         )
     land = settings.land
     if land is None:
-        land = tuple(name for name in _LAND if name in legend.names)
+        land = tuple(name for name in LAND if name in legend.names)
     size = pixel_size_m(raster)
 
     def reach(metres: float, least: int = 0) -> Radii:
@@ -166,6 +168,35 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: Any) -> Pixe
         min_ocean=settings.min_ocean_m2 / (size[0] * size[1]),
         iterations=settings.iterations,
     )
+
+
+def check_classes(pixel_class: xr.DataArray) -> da.Array:
+    """Check that a raster is one of classes.
+
+    Parameters
+    ----------
+    pixel_class : xarray.DataArray
+        The raster.
+
+    Returns
+    -------
+    dask.array.Array
+        Its codes, shape (y, x), uint8, lazy.
+
+    Raises
+    ------
+    LineError
+        When it has other dimensions, or other numbers than class codes.
+    """
+    dims, dtype = pixel_class.dims, pixel_class.dtype
+    if dims != ("y", "x") or dtype.kind not in "ui":
+        raise LineError(
+            f"A class raster must have dims (y, x) and hold integer codes, got {dims} of {dtype}. "
+            "Pass pixel_class of a result."
+        )
+    if pixel_class.size == 0:
+        raise LineError("A class raster must have pixels, got none.")
+    return da.asarray(pixel_class.data).astype(np.uint8)
 
 
 def class_codes(legend: ClassLegend, wanted: tuple[str | int, ...], role: str) -> tuple[int, ...]:

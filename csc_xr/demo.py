@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas
+import numpy as np
+import xarray as xr
+from shapely.geometry import LineString
+
 from csc_xr.errors import ParameterError
 from csc_xr.export import write_class_geotiff
 from csc_xr.files import check_output_folder
+from csc_xr.fronts.settings import FrontSettings
 from csc_xr.legend import GLACIER
 from csc_xr.networks.bundle import Network, open_network
 from csc_xr.record import StageTimer
@@ -15,6 +21,7 @@ from csc_xr.runs.jobs import prepare_jobs
 from csc_xr.runs.scene import RunResult, run_job
 from csc_xr.scene import write_scene
 from csc_xr.synthetic import fjord
+from csc_xr.vectors import write_lines
 from csc_xr.workflow import ClassifySettings
 
 BANDS = ("red", "green", "blue", "nir")
@@ -42,6 +49,23 @@ def open_demo_network() -> Network:
     return open_network(NETWORK)
 
 
+def true_front(truth: xr.Dataset) -> geopandas.GeoDataFrame:
+    """Give the exact calving front of a generated fjord.
+
+    Parameters
+    ----------
+    truth : xarray.Dataset
+        From :func:`csc_xr.synthetic.fjord`.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        One line, in the CRS of the scene.
+    """
+    line = LineString(np.column_stack([truth["front_x"], truth["front_y"]]))
+    return geopandas.GeoDataFrame({"name": ["truth"]}, geometry=[line], crs=truth.rio.crs)
+
+
 def run_demo(
     out: str | Path,
     *,
@@ -51,10 +75,10 @@ def run_demo(
     timer: StageTimer | None = None,
     fit_progress: Callable[[int, int], None] | None = None,
 ) -> RunResult:
-    """Generate a fjord, classify it with the shipped network and score both phases.
+    """Generate a fjord, classify it with the shipped network, find its calving front, score both.
 
-    Writes the scene as ``fjord_<seed>.zarr`` and its exact classes as
-    ``SCLS_fjord_<seed>.tif``, then runs over these files as over a user's: what
+    Writes the scene as ``fjord_<seed>.zarr``, its exact classes as ``SCLS_fjord_<seed>.tif`` and
+    its exact front as ``EDGE_fjord_<seed>.gpkg``, then runs over these files as over a user's: what
     :func:`csc_xr.runs.scene.run_job` writes lies beside them.
 
     Parameters
@@ -99,7 +123,8 @@ def run_demo(
         truth = fjord(shape, seed=seed)
         write_scene(truth["scene"], image, overwrite=True)
         write_class_geotiff(truth["labels"], folder / f"SCLS_{image.stem}.tif", legend=GLACIER)
-    settings = ClassifySettings(patch_size=patch_size)
+        write_lines(true_front(truth), folder / f"EDGE_{image.stem}.gpkg", layer="front")
+    settings = ClassifySettings(patch_size=patch_size, front=FrontSettings())
     with timer.stage("open"):
         network = open_demo_network()
         (job,) = prepare_jobs([image], network, folder, settings=settings, overwrite=True)

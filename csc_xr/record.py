@@ -36,6 +36,10 @@ _PACKAGES = (
     "distributed",
     "zarr",
     "rasterio",
+    "geopandas",
+    "shapely",
+    "pyproj",
+    "dask-image",
     "scikit-image",
     "scikit-learn",
 )
@@ -95,6 +99,8 @@ class RunRecord:
         What the user was told on the way.
     outputs : mapping
         Path of each output by its role.
+    findings : mapping
+        What was measured in the result, besides the scores: the front and its deviation.
     """
 
     parameters: Mapping[str, Any]
@@ -110,6 +116,7 @@ class RunRecord:
     peak_memory_bytes: int = 0
     warnings: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
+    findings: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the record as plain values, for :func:`csc_xr.files.write_json`.
@@ -146,6 +153,7 @@ class RunRecord:
         stage_seconds: Mapping[str, float],
         outputs: Mapping[str, str | Path],
         warnings: Iterable[str] = (),
+        findings: Mapping[str, Any] | None = None,
     ) -> RunRecord:
         """Complete the record at the end of a run.
 
@@ -157,6 +165,8 @@ class RunRecord:
             Path of each output by its role.
         warnings : iterable of str
             What the user was told on the way.
+        findings : mapping, optional
+            What was measured in the result.
 
         Returns
         -------
@@ -170,6 +180,7 @@ class RunRecord:
             peak_memory_bytes=peak_memory_bytes(),
             warnings=tuple(warnings),
             outputs={role: str(path) for role, path in outputs.items()},
+            findings=dict(findings or {}),
         )
 
 

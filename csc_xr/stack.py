@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +18,7 @@ from dask.core import flatten
 from dask.optimization import cull
 from numpy.typing import NDArray
 
+from csc_xr.dates import date_in_name
 from csc_xr.errors import SceneError
 from csc_xr.grid import same_grid, scene_transform
 from csc_xr.raster import CHUNK, Chunks, RasterWindows
@@ -35,8 +33,6 @@ from csc_xr.stores import (
 )
 
 Times = NDArray[np.datetime64]
-
-_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d(-?)\d\d\1\d\d(?:T\d\d([-:]?)\d\d\2\d\d)?(?!\d)")
 
 
 def open_stack(
@@ -448,20 +444,10 @@ def _different_times(times: Sequence[Any] | NDArray[Any], count: int) -> Times:
 
 def _dates_in(names: Sequence[str]) -> Times | None:
     """Dates in the names of images; None unless each has one of its own."""
-    moments = [_date_in(name) for name in names]
+    moments = [date_in_name(name) for name in names]
     if None in moments or len(set(moments)) < len(names):
         return None
     return _different_times(moments, len(names))
-
-
-def _date_in(name: str) -> datetime.datetime | None:
-    found = set()
-    for match in _DATE.finditer(name):
-        digits = re.sub(r"\D", "", match.group())
-        form = "%Y%m%d" if len(digits) == 8 else "%Y%m%d%H%M%S"
-        with suppress(ValueError):  # of a number that only looks like a date
-            found.add(datetime.datetime.strptime(digits, form))
-    return found.pop() if len(found) == 1 else None
 
 
 def _names_of(stack: xr.DataArray, lead: str) -> list[str]:

@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 from csc_xr.errors import CscWarning, ParameterError, SceneError
+from csc_xr.fronts.settings import FrontSettings, in_pixels
 from csc_xr.inference import (
     PIXEL_OUTPUTS,
     Edge,
@@ -73,6 +74,8 @@ class ClassifySettings:
         Besides the classes, any of ``OUTPUTS``.
     fit : FitSettings
         How phase two samples and fits.
+    front : FrontSettings, optional
+        Also find the calving front, so; by default none is looked for.
     """
 
     patch_size: int = 7
@@ -84,6 +87,7 @@ class ClassifySettings:
     edge: Edge = "cover"
     outputs: tuple[str, ...] = ()
     fit: FitSettings = field(default_factory=FitSettings)
+    front: FrontSettings | None = None
 
     def __post_init__(self) -> None:
         check_patch_size(self.patch_size)
@@ -194,6 +198,10 @@ def check_job(
         When the scene lacks bands the network needs.
     ParameterError
         When the scene is smaller than a tile or a patch, or the classifier does not fit.
+    LegendError
+        When a front is to be found, and the network's legend lacks glacier or ocean.
+    LineError
+        When a front is to be found, and the scene has no CRS.
     """
     scene = check_bands(validate_scene(scene), network.card.bands, who="The network")
     shape = (scene.sizes["y"], scene.sizes["x"])
@@ -205,6 +213,8 @@ def check_job(
             f"{settings.patch_size}. Use patch_size=1."
         )
     predict_tiles(scene, network, tile_size=settings.tile_size)  # lazy: checks the rest
+    if settings.front is not None:
+        in_pixels(settings.front, network.card.legend, scene)
     return scene
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from affine import Affine
+from figures_for_tests import legend_names
 from matplotlib.figure import Figure
 from PIL import Image
 from rasterio.crs import CRS
 
 from csc_xr.errors import OutputError, ParameterError, SceneError
-from csc_xr.figures.maps import MAX_PANEL_PIXELS, four_part_figure
+from csc_xr.figures.maps import four_part_figure
+from csc_xr.figures.panels import MAX_PANEL_PIXELS
 from csc_xr.grid import place
 from csc_xr.legend import GLACIER, RIVER
 
@@ -51,10 +53,6 @@ def draw(scene: xr.DataArray, codes: tuple[int, ...] = (1, 3), labels: bool = Tr
     return four_part_figure(
         scene, classes if labels else None, classes, classes, legend=RIVER, title="Scene 1"
     )
-
-
-def legend_names(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_four_panels_with_scores_and_only_the_classes_that_occur(tmp_path: Path) -> None:

@@ -8,10 +8,15 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from csc_xr.errors import ParameterError
 from csc_xr.legend import GLACIER, RIVER
-from csc_xr.synthetic import FrontShape, fjord, river
+from csc_xr.synthetic import FrontShape, Tributary, fjord, river
+
+CLASSES = (0, 23167, 12883, 8251, 20065, 29666, 52314, 53654)
+MEANS = (4420.4, 4436.0, 4881.5, 4006.5)
+"""Pixels of each class and mean of each band of one scene, which must stay as they are."""
 
 SHAPES: tuple[FrontShape, ...] = ("straight", "concave", "angled", "rough")
 sides = st.integers(32, 300)
@@ -170,6 +175,125 @@ def test_front_parts_ice_from_sea(front_shape: FrontShape, seed: int, melange: b
         assert 7 in labels[int(row)].sel(x=slice(x - 60, x + 60))
 
 
+TRIBUTARIES: tuple[Tributary, ...] = ("joining", "land", "fjord")
+ALL = {"nunataks": 3, "tributaries": TRIBUTARIES, "icebergs": 4, "lakes": 3}
+places = st.fixed_dictionaries(
+    {
+        "shape": st.sampled_from([(300, 400), (400, 500), (500, 450), (430, 600)]),
+        "seed": st.integers(0, 2**40),
+        "front_shape": st.sampled_from(SHAPES),
+        "front_position": st.floats(0.42, 0.62),
+        "melange": st.booleans(),
+        "tongue": st.booleans(),
+    }
+)
+
+
+def pixel_of(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns, with fractions, of the vertices of the true front."""
+    step = float(dataset["x"][1] - dataset["x"][0])
+    rows = (float(dataset["y"][0]) - dataset["front_y"].to_numpy()) / step
+    return rows, (dataset["front_x"].to_numpy() - float(dataset["x"][0])) / step
+
+
+@settings(max_examples=12, deadline=None)
+@given(place=places, grid=st.sampled_from([{}, {"pixel_size": 30.0, "crs": "EPSG:3413"}]))
+def test_true_front_lies_between_ice_and_sea(place: dict[str, object], grid: dict) -> None:
+    dataset = fjord(**place, **grid, **ALL)
+    labels = dataset["labels"].to_numpy()
+    rows, columns = pixel_of(dataset)
+    assert len(rows) > 0.15 * labels.shape[0]
+    row, near = np.rint(rows).astype(int), np.floor(columns).astype(int)
+    np.testing.assert_allclose(rows, row, atol=1e-6)
+    # Of the two pixels whose centres lie left and right of a vertex, one is ice and one is sea.
+    first, second = labels[row, near], labels[row, near + 1]
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    assert set(low.tolist()) <= {1, 2, 3}
+    assert set(high.tolist()) == {4}
+    np.testing.assert_array_equal(np.diff(row), 1)
+    assert dataset.attrs["tongue"] == (row[0] == 0 or row[-1] == labels.shape[0] - 1)
+
+
+@settings(max_examples=6, deadline=None)
+@given(place=places)
+def test_features_change_only_what_they_are(place: dict[str, object]) -> None:
+    plain = fjord(**place)
+    before = plain["labels"].to_numpy()
+    ice, sea = np.isin(before, (4, 5)), np.isin(before, (1, 2, 3))
+
+    def changed(**feature: object) -> tuple[np.ndarray, np.ndarray]:
+        dataset = fjord(**place, **feature)
+        np.testing.assert_array_equal(dataset["front_x"], plain["front_x"])
+        after = dataset["labels"].to_numpy()
+        assert (after != before).any() or "icebergs" in feature
+        return after, after != before
+
+    after, new = changed(nunataks=3)
+    assert (before[new] >= 4).all()
+    assert set(after[new]) <= {6, 7}
+    after, new = changed(icebergs=4)
+    assert sea[new].all()
+    assert set(after[new]) <= {4}
+    assert not (ndimage.binary_dilation(new, np.ones((5, 5))) & ~sea).any()
+    after, new = changed(lakes=3)
+    assert (before[new] >= 6).all()
+    assert set(after[new]) <= {1}
+    for tributary in TRIBUTARIES:
+        after, new = changed(tributaries=[tributary])
+        # Only the glacier that ends in the fjord covers any of the sea.
+        assert tributary == "fjord" or not sea[new].any()
+        assert not ice[new].any() or set(before[new & ice]) == {5}
+
+
+def test_features_are_where_they_are_said_to_be() -> None:
+    settings = {"shape": (400, 500), "seed": 207, "front_position": 0.45}
+    plain, full = fjord(**settings), fjord(**settings, **ALL)
+    before, after = plain["labels"].to_numpy(), full["labels"].to_numpy()
+    rows, columns = pixel_of(full)
+    ice = np.isin(after, (4, 5))
+    regions, _ = ndimage.label(ice)
+    trunk = regions[np.rint(rows).astype(int), np.floor(columns).astype(int)].max()
+    assert trunk
+    own = [fjord(**settings, tributaries=[kind])["labels"].to_numpy() for kind in TRIBUTARIES]
+    for kind, labels in zip(TRIBUTARIES, own, strict=True):
+        valley = np.isin(labels, (4, 5)) & (before >= 6)
+        assert valley.sum() > 500
+        pieces, _ = ndimage.label(np.isin(labels, (4, 5)))
+        trunk = pieces[np.isin(before, (4, 5))].max()
+        assert (pieces[valley] == trunk).mean() > 0.9 if kind == "joining" else True
+        touches = ndimage.binary_dilation(valley, iterations=3) & np.isin(before, (1, 2, 3))
+        assert touches.any() == (kind == "fjord")
+    lakes = (after == 1) & (before >= 6)
+    assert lakes[0].any() or lakes[-1].any()
+
+
+def test_icebergs_drift_and_rocks_stay() -> None:
+    place = {"shape": (300, 400), "seed": 4, "front_shape": "straight", **ALL}
+    early, late = (
+        fjord(**place, date_seed=date, front_position=position)["labels"].to_numpy()
+        for date, position in ((10, 0.55), (11, 0.5))
+    )
+    np.testing.assert_array_equal(early >= 6, late >= 6)
+    seaward = (np.isin(early, (1, 2, 3)) | np.isin(late, (1, 2, 3))) & ((early == 4) | (late == 4))
+    assert (early[seaward] != late[seaward]).any()
+
+
+@pytest.mark.parametrize("tongue", [True, False])
+def test_features_do_not_depend_on_chunks(tongue: bool) -> None:
+    whole, parts = (
+        fjord((301, 399), seed=6, tongue=tongue, chunks=chunks, **ALL) for chunks in (999, (70, 93))
+    )
+    xr.testing.assert_identical(whole.compute(), parts.compute())
+
+
+def test_scenes_without_features_stay_as_they_were() -> None:
+    dataset = fjord((400, 500), seed=3, date_seed=9).compute()
+    classes = np.bincount(dataset["labels"].to_numpy().ravel(), minlength=8)
+    assert classes == pytest.approx(CLASSES, abs=5)
+    means = dataset["scene"].mean(("y", "x")).to_numpy()
+    assert means == pytest.approx(MEANS, abs=0.5)
+
+
 def test_melange_can_be_left_out() -> None:
     assert 3 in fjord((300, 400), seed=2)["labels"].to_numpy()
     assert 3 not in fjord((300, 400), seed=2, melange=False)["labels"].to_numpy()
@@ -217,6 +341,16 @@ def test_unusable_settings_are_named() -> None:
         fjord((50, 50), front_position=1)
     with pytest.raises(ParameterError, match=r"front_shape must be one of straight, .*'round'"):
         fjord((50, 50), front_shape="round")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=r"nunataks must lie in 0 to 20, got 21"):
+        fjord((50, 50), nunataks=21)
+    with pytest.raises(ParameterError, match=r"icebergs must be an integer of at least 0"):
+        fjord((50, 50), icebergs=True)
+    with pytest.raises(ParameterError, match=r"lakes must lie in 0 to 20"):
+        fjord((50, 50), lakes=100)
+    with pytest.raises(ParameterError, match=r"tributaries must be any of joining, .* got 'j'"):
+        fjord((50, 50), tributaries="joining")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=r"with nunataks .* must lie in 0.42 to 0.62"):
+        fjord((50, 50), nunataks=1, front_position=0.3)
     with pytest.raises(ParameterError, match=r"nodata_margin must lie in 0 to 0.5"):
         fjord((50, 50), nodata_margin=0.6)
     with pytest.raises(ParameterError, match=r"pixel_size must lie in"):

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from figures_for_tests import assert_texts_are_whole_and_apart, legend_names
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from csc_xr.accuracy import confusion_matrix, count_codes
@@ -53,10 +52,6 @@ def curves(axis: Axes) -> dict[str, tuple[list[float], list[float]]]:
     }
 
 
-def legend_names(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
 def cell_texts(figure: Figure) -> list[str]:
     return [text.get_text().replace("\u202f", " ") for text in figure.axes[0].texts]
 
@@ -67,25 +62,6 @@ def row_names(axis: Axes) -> list[str]:
 
 def column_names(axis: Axes) -> list[str]:
     return [label.get_text() for label in axis.get_xticklabels()]
-
-
-def assert_texts_are_whole_and_apart(figure: Figure) -> None:
-    """No text that lies straight is cut by the border or touches another."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
-    texts = [
-        text
-        for text in figure.findobj(Text)
-        if text.get_text() and text.get_visible() and text.get_rotation() in (0, 90)
-    ]
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
-    for text, box in boxes:
-        assert min(box.x0, box.y0) >= 0, f"{text!r} is cut"
-        assert (box.max <= figure.bbox.max).all(), f"{text!r} is cut"
-    for number, (text, box) in enumerate(boxes):
-        for other, other_box in boxes[number + 1 :]:
-            assert not box.overlaps(other_box), f"{text!r} lies on {other!r}"
 
 
 def test_history_has_two_panels_with_target_and_kept_epoch(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from csc_xr.cli import options
-from csc_xr.cli.options import computing, settings_of, words
+from csc_xr.cli.options import computing, front_settings, settings_of, words
 from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes, quiet_start, quoted
 from csc_xr.errors import ParameterError
 
@@ -45,6 +45,10 @@ def classify(
     despeckle: options.Despeckle = 0,
     mode_radius: options.ModeRadius = 4,
     edge: options.EdgeRule = "cover",
+    front: Annotated[
+        bool, typer.Option("--front", help="Also find the calving front, as a line for GIS.")
+    ] = False,
+    front_setting: options.FrontSetting = None,
     experiment: Annotated[
         str | None, typer.Option(help="Short name in report names (default: k<patch size>).")
     ] = None,
@@ -68,6 +72,7 @@ def classify(
             min_probability=min_probability, despeckle=despeckle, mode_radius=mode_radius,
             edge=edge, output=output, activation=activation,
             samples_per_class=samples_per_class, steps=steps,
+            front=front_settings(front_setting) if front or front_setting else None,
         )  # fmt: skip
         estimator = _classifier(classifier, seed)
         network = open_network(model, legend=legend)

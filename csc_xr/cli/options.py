@@ -12,6 +12,7 @@ import typer
 from csc_xr.errors import ParameterError
 
 if TYPE_CHECKING:
+    from csc_xr.fronts.settings import FrontSettings
     from csc_xr.workflow import ClassifySettings
 
 ModelPath = Annotated[Path, typer.Option("--model", help="Tile network: .keras or legacy .h5.")]
@@ -76,6 +77,14 @@ MemoryLimit = Annotated[
     typer.Option(help="Memory the run may take: 4GB (default: four fifths of the machine's)."),
 ]
 
+FrontSetting = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="How to look for the front, NAME=VALUE: closing_m=100, ocean=Open Water,Mélange. "
+        "Give the option again for each; docs/fronts.md has all names."
+    ),
+]
+
 PerClass = Annotated[
     int | None, typer.Option(help="Most tiles of a class, drawn at random (default: all).")
 ]
@@ -108,6 +117,7 @@ def settings_of(
     activation: str,
     samples_per_class: int,
     steps: int | None,
+    front: FrontSettings | None = None,
 ) -> ClassifySettings:
     """Make settings of the options of a command."""
     from csc_xr.training.phase_two.fitting import FitSettings
@@ -127,6 +137,7 @@ def settings_of(
             samples_per_class=samples_per_class,
             steps=steps,
         ),
+        front=front,
     )
 
 
@@ -170,6 +181,35 @@ def computing(
 def words(text: str | None) -> list[str] | None:
     """Split a list of words at its commas."""
     return None if text is None else [word.strip() for word in text.split(",")]
+
+
+def front_settings(given: list[str] | None) -> FrontSettings:
+    """Make settings of NAME=VALUE."""
+    from dataclasses import fields
+
+    from csc_xr.fronts.settings import FrontSettings
+
+    kinds = {field.name: str(field.type) for field in fields(FrontSettings)}
+    values: dict[str, Any] = {}
+    for text in given or ():
+        name, _, value = text.partition("=")
+        try:
+            values[name.strip()] = _read(kinds[name.strip()], value.strip())
+        except (KeyError, ValueError) as error:
+            raise ParameterError(
+                f"--front-setting must be NAME=VALUE with a name of {', '.join(kinds)}, got "
+                f"{text!r}."
+            ) from error
+    return FrontSettings(**values)
+
+
+def _read(kind: str, text: str) -> Any:
+    """Read a value of a kind of setting."""
+    if kind.startswith("tuple"):
+        return tuple(int(part) if part.isdigit() else part for part in words(text) or ())
+    if kind == "bool":
+        return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
+    return int(text) if kind == "int" else float(text)
 
 
 def integers(text: str, option: str) -> tuple[int, ...]:

@@ -145,11 +145,31 @@ def print_result(result: RunResult) -> None:
         return
     typer.secho(result.name, bold=True)
     print_scores(result.scores)
+    print_findings(result.record.findings)
     print_rows(result.outputs)
     seconds = sum(result.record.stage_seconds.values())
     peak = result.record.peak_memory_bytes / 1e9
     print_rows({"took": f"{seconds:.1f} s, at most {peak:.2f} GB of memory"})
     typer.echo("")
+
+
+def print_findings(findings: Mapping[str, Any]) -> None:
+    """Print what became of the front, and how far it lies from what was digitised."""
+    if "front" in findings:
+        front = findings["front"]
+        print_rows({"front": f"{front['outcome']}. {front['reason']}"})
+    for role in ("edge_error", "margin_error"):
+        if role in findings:
+            print_rows({role.replace("_", " "): _deviation_sentence(findings[role])})
+
+
+def _deviation_sentence(figures: Mapping[str, Any]) -> str:
+    if not figures["count"]:
+        return "nothing was found to measure"
+    return (
+        f"median {figures['median_m']:.1f} m, mean {figures['mean_m']:.1f} m, "
+        f"{100 * figures['share_under_100_m']:.0f} % under 100 m"
+    )
 
 
 def print_scores(scores: dict[str, pd.DataFrame]) -> None:

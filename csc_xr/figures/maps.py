@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import geopandas
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from shapely.geometry import LineString
 
 from csc_xr.errors import ParameterError
-from csc_xr.figures.style import (
-    CAPTION_SIZE,
-    DPI,
-    EDGE_COLOUR,
-    LABEL_SIZE,
-    TICK_SIZE,
-    add_title,
-    save_png,
+from csc_xr.figures.panels import (
+    Frame,
+    class_patches,
+    coloured,
+    frame_of,
+    in_frame,
+    picture_of,
+    show,
+    thinned_classes,
+    thinning,
 )
-from csc_xr.grid import is_georeferenced, scene_transform
-from csc_xr.legend import NODATA_CODE, ClassLegend
-from csc_xr.scene import valid_pixels, validate_scene
-
-MAX_PANEL_PIXELS = 1500
-"""Longest side of a panel in image pixels; larger scenes are thinned."""
+from csc_xr.figures.style import DPI, LABEL_SIZE, add_title, save_png
+from csc_xr.fronts.settings import FRONT
+from csc_xr.grid import scene_transform
+from csc_xr.legend import ClassLegend
+from csc_xr.scene import validate_scene
 
 _PANEL_INCHES = 5.6
-_UNCLASSIFIED_COLOUR = "#000000"
-_COLOUR_BANDS = ("red", "green", "blue")
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where the panels lie: extent as matplotlib takes it, axis labels and aspect."""
-
-    extent: tuple[float, float, float, float]
-    labels: tuple[str, str]
-    aspect: float
-    north_up: bool
 
 
 def four_part_figure(
@@ -57,6 +44,8 @@ def four_part_figure(
     legend: ClassLegend,
     title: str,
     scores: Mapping[str, float] | None = None,
+    front: geopandas.GeoSeries | None = None,
+    front_error_m: float | None = None,
     path: str | Path | None = None,
 ) -> Figure:
     """Draw the image, its labels, and the classes of phase one and phase two.
@@ -80,6 +69,10 @@ def four_part_figure(
         Title of the figure.
     scores : mapping, optional
         F1 scores by ``"tile_class"`` and ``"pixel_class"``, shown over their panels.
+    front : geopandas.GeoSeries, optional
+        Calving front, in the CRS of the scene; drawn over the image and phase two's classes.
+    front_error_m : float, optional
+        Median distance from a digitised front, in metres, shown over the panel of phase two.
     path : str or Path, optional
         Where to write the figure as PNG, whole or not at all.
 
@@ -102,19 +95,23 @@ def four_part_figure(
     drawn = {name: raster for name, raster in panels.items() if raster is not None}
     for name, raster in drawn.items():
         _check_shape(name, raster, scene)
-    rows, columns = scene.sizes["y"], scene.sizes["x"]
-    step = -(-max(rows, columns) // MAX_PANEL_PIXELS)
-    steps = {"y": min(step, rows), "x": min(step, columns)}
-    picture, caption = _picture(scene, steps)
-    classes = {name: _thinned(raster, steps) for name, raster in drawn.items()}
-    frame = _frame(scene, rows - rows % steps["y"], columns - columns % steps["x"])
+    steps = thinning(scene)
+    picture, caption = picture_of(scene, steps)
+    classes = {name: thinned_classes(raster, steps) for name, raster in drawn.items()}
+    frame = frame_of(scene, steps)
 
     figure, axes = _panels(len(drawn) + 1, frame)
     add_title(figure, title)
-    _show(axes[0], picture, frame, caption)
+    show(axes[0], picture, frame, caption)
     for axis, (name, codes) in zip(axes[1:], classes.items(), strict=True):
-        _show(axis, _coloured(codes, legend), frame, _class_caption(name, scores or {}))
-    _add_legend(figure, list(classes.values()), legend)
+        error_m = front_error_m if name == "pixel_class" else None
+        show(axis, coloured(codes, legend), frame, _class_caption(name, scores or {}, error_m))
+    handles: list[Artist] = [*class_patches(list(classes.values()), legend)]
+    if front is not None and not front.empty:
+        in_pixels = front.affine_transform((~scene_transform(scene)).to_shapely())
+        (line,) = in_frame(in_pixels, scene, steps, frame)
+        handles.append(_draw_front((axes[0], axes[-1]), line))
+    _add_legend(figure, handles)
     if path is not None:
         save_png(figure, path)
     return figure
@@ -129,65 +126,7 @@ def _check_shape(name: str, raster: xr.DataArray, scene: xr.DataArray) -> None:
         )
 
 
-def _picture(scene: xr.DataArray, steps: Mapping[str, int]) -> tuple[npt.NDArray[np.float32], str]:
-    """Red, green, blue and opacity, 0 to 1, and the caption that tells the bands."""
-    names = [str(name) for name in scene["band"].values]
-    if set(_COLOUR_BANDS) <= set(names):
-        shown = list(_COLOUR_BANDS)
-    else:
-        shown = names[:3] if len(names) >= 3 else names[:1]
-    bands = scene.isel(band=[names.index(name) for name in shown])
-    values = bands.where(valid_pixels(scene)).astype(np.float32)
-    if max(steps.values()) > 1:
-        # Chunks of whole blocks let the mean run chunk by chunk.
-        whole = {dim: n * max(1, bands.chunksizes[dim][0] // n) for dim, n in steps.items()}
-        values = values.chunk(whole).coarsen(steps, boundary="trim").mean()
-    stretched = np.stack([_stretched(band) for band in values.values], axis=-1)
-    blank = np.isnan(stretched).any(axis=-1, keepdims=True)
-    colour = np.broadcast_to(np.where(blank, 1, stretched), (*blank.shape[:2], 3))
-    picture = np.concatenate([colour, np.where(blank, 0, 1)], axis=-1).astype(np.float32)
-    if shown == list(_COLOUR_BANDS):
-        return picture, "Image"
-    return picture, f"Image ({', '.join(shown)})"
-
-
-def _stretched(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    valid = band[np.isfinite(band)]
-    if valid.size == 0:
-        return np.full_like(band, np.nan)
-    low, high = np.percentile(valid, (2, 98))
-    if high <= low:
-        return np.where(np.isfinite(band), np.float32(0.5), band)
-    # The gamma keeps dark water from going black beside snow.
-    stretched: npt.NDArray[np.float32] = np.clip((band - low) / (high - low), 0, 1) ** 0.7
-    return stretched
-
-
-def _thinned(raster: xr.DataArray, steps: Mapping[str, int]) -> npt.NDArray[np.uint8]:
-    """Take a pixel near the middle of every block, but none of the parts of blocks at the end."""
-    middles = {
-        dim: slice(n // 2, raster.sizes[dim] - raster.sizes[dim] % n, n) for dim, n in steps.items()
-    }
-    return raster.isel(middles).values.astype(np.uint8)
-
-
-def _frame(scene: xr.DataArray, rows: int, columns: int) -> _Frame:
-    transform, crs = scene_transform(scene), scene.rio.crs
-    rotated = transform.b != 0 or transform.d != 0
-    if crs is None or rotated or not is_georeferenced(scene):
-        return _Frame((0, columns, rows, 0), ("Column (px)", "Row (px)"), 1.0, north_up=False)
-    left, right = transform.c, transform.c + columns * transform.a
-    top, bottom = transform.f, transform.f + rows * transform.e
-    if crs.is_geographic:
-        aspect = 1 / max(np.cos(np.deg2rad((top + bottom) / 2)), 0.05)  # finite at the poles
-        names = ("Longitude (°)", "Latitude (°)")
-        return _Frame((left, right, bottom, top), names, float(aspect), north_up=True)
-    kilometres = crs.linear_units_factor[1] / 1000
-    extent = (left * kilometres, right * kilometres, bottom * kilometres, top * kilometres)
-    return _Frame(extent, ("Easting (km)", "Northing (km)"), 1.0, north_up=True)
-
-
-def _panels(count: int, frame: _Frame) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, frame: Frame) -> tuple[Figure, list[Axes]]:
     left, right, bottom, top = frame.extent
     shape = abs(top - bottom) * frame.aspect / abs(right - left)
     rows, columns = (2, 2) if count == 4 else (1, count)
@@ -206,54 +145,31 @@ def _panels(count: int, frame: _Frame) -> tuple[Figure, list[Axes]]:
     return figure, list(grid.ravel())
 
 
-def _show(axis: Axes, picture: npt.NDArray[Any], frame: _Frame, caption: str) -> None:
-    axis.imshow(
-        picture,
-        extent=frame.extent,
-        interpolation="nearest" if picture.dtype == np.uint8 else "auto",
-        aspect=frame.aspect,
-    )
-    if frame.north_up:
-        axis.set_xlim(*sorted(frame.extent[:2]))
-        axis.set_ylim(*sorted(frame.extent[2:]))
-    axis.set_title(caption, fontsize=CAPTION_SIZE)
-    axis.tick_params(labelsize=TICK_SIZE)
-    for line in (axis.xaxis, axis.yaxis):
-        line.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-        line.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
+def _draw_front(axes: tuple[Axes, ...], line: LineString) -> Line2D:
+    for axis in axes:
+        axis.plot(*line.xy, color="white", linewidth=2.6, alpha=0.8)
+        axis.plot(*line.xy, color=FRONT.colour, linewidth=1.3)
+    return Line2D([], [], color=FRONT.colour, linewidth=1.5, label=FRONT.name)
 
 
-def _coloured(codes: npt.NDArray[np.uint8], legend: ClassLegend) -> npt.NDArray[np.uint8]:
-    table = np.zeros((256, 4), dtype=np.uint8)
-    for code, colour in legend.colour_table().items():
-        table[code] = colour
-    table[NODATA_CODE] = (0, 0, 0, 255)
-    return table[codes]
-
-
-def _class_caption(name: str, scores: Mapping[str, float]) -> str:
+def _class_caption(name: str, scores: Mapping[str, float], front_error_m: float | None) -> str:
     words = {
         "labels": "Labels",
         "tile_class": "Phase one: tiles",
         "pixel_class": "Phase two: pixels",
     }
     score = scores.get(name)
-    return words[name] if score is None else f"{words[name]} (F1 {100 * score:.1f} %)"
+    figures = [] if score is None else [f"F1 {100 * score:.1f} %"]
+    if front_error_m is not None:
+        figures.append(f"front error {front_error_m:.0f} m")
+    return f"{words[name]} ({', '.join(figures)})" if figures else words[name]
 
 
-def _add_legend(figure: Figure, classes: list[npt.NDArray[np.uint8]], legend: ClassLegend) -> None:
-    present = set(np.unique(np.concatenate([codes.ravel() for codes in classes])).tolist())
-    entries = [(entry.name, entry.colour) for entry in legend.classes if entry.code in present]
-    if NODATA_CODE in present:
-        entries.append((legend.class_name(NODATA_CODE), _UNCLASSIFIED_COLOUR))
-    patches = [
-        Patch(facecolor=colour, edgecolor=EDGE_COLOUR, linewidth=0.6, label=name)
-        for name, colour in entries
-    ]
+def _add_legend(figure: Figure, handles: list[Artist]) -> None:
     figure.legend(
-        handles=patches,
+        handles=handles,
         loc="outside lower center",
-        ncols=min(len(patches), 5),
+        ncols=min(len(handles), 5),
         fontsize=LABEL_SIZE,
         frameon=False,
     )

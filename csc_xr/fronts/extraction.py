@@ -117,11 +117,11 @@ def extract_front(
     report = partial(_report, pixel_class, codes, legend, settings, pixels)
     glacier = find_glacier(codes, pixels)
     if glacier is None:
-        return report("no glacier", f"No pixel is {_names(legend, pixels.glacier)}.")
+        return report("no glacier", f"No pixel is {_names(legend, settings.glacier)}.")
     ocean = find_ocean(codes, pixels)
     if ocean is None:
         least = f"{settings.min_ocean_m2 / 1e6:g} km2"
-        return report("no ocean", f"No {_names(legend, pixels.ocean)} covers {least} or more.")
+        return report("no ocean", f"No {_names(legend, settings.ocean)} covers {least} or more.")
     ice = firm_glacier(glacier, pixels).persist()
     contacts = find_contacts(ice, ocean, codes, pixels)
     if not contacts:
@@ -206,5 +206,6 @@ def _measures(
     }
 
 
-def _names(legend: ClassLegend, codes: tuple[int, ...]) -> str:
-    return " or ".join(legend.class_name(code) for code in codes)
+def _names(legend: ClassLegend, classes: tuple[str | int, ...]) -> str:
+    names = [c if isinstance(c, str) else legend.class_name(c) for c in classes]
+    return " or ".join(names)

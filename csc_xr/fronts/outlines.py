@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from pyproj import CRS
 from scipy import ndimage
+from shapely.affinity import affine_transform
 from skimage.measure import find_contours
 
 from csc_xr.blockwise import haloed_blocks, leading_blocks
@@ -115,8 +116,9 @@ def lines_on_map(outlines: Sequence[Points], raster: xr.DataArray) -> geopandas.
         LineStrings in the raster's CRS; on the map, too, the mask lies on the left.
     """
     transform = scene_transform(raster)
-    corners = [(points + 0.5).T for points in outlines]  # there, pixel corners are whole numbers
-    lines = [shapely.LineString(np.column_stack(transform * (x, y))) for y, x in corners]
+    # There, columns come first, and pixel corners are whole numbers.
+    in_pixels = [shapely.LineString(points[:, ::-1] + 0.5) for points in outlines]
+    lines = [affine_transform(line, transform.to_shapely()) for line in in_pixels]
     if transform.determinant > 0:  # the map shows the image mirrored
         lines = [line.reverse() for line in lines]
     return geopandas.GeoSeries(lines, crs=raster_crs(raster))

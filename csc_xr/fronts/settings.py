@@ -89,7 +89,7 @@ class PixelSettings:
     Attributes
     ----------
     glacier, ocean, land : tuple of int
-        Codes.
+        Codes. Among those of the glacier, after its own, is the front's.
     pixel_m : tuple of float
         Height and width of a pixel in metres.
     frame_m, contact_m : float
@@ -154,8 +154,10 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: xr.DataArray
     def reach(metres: float, least: int = 0) -> Radii:
         return (max(least, round(metres / size[0])), max(least, round(metres / size[1])))
 
+    # In a raster with a front in it, the front lies on the glacier's pixels.
+    front = tuple(entry.code for entry in legend.classes if entry.display_only)
     return PixelSettings(
-        glacier=glacier,
+        glacier=(*glacier, *front),
         ocean=ocean,
         land=class_codes(legend, land, "land"),
         pixel_m=size,

@@ -10,13 +10,21 @@ from typing import Any
 
 import xarray as xr
 
-from csc_xr.errors import LabelError, NetworkError, OutputError, ParameterError, SceneError
+from csc_xr.errors import (
+    LabelError,
+    LineError,
+    NetworkError,
+    OutputError,
+    ParameterError,
+    SceneError,
+)
 from csc_xr.files import check_output_folder, read_json
 from csc_xr.inputs import check_any_valid, note_wrong_nodata
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.networks.bundle import Network
 from csc_xr.notes import heard_warnings
 from csc_xr.record import RECORD_END, InputFile
+from csc_xr.runs.fronts import Digitised, find_digitised, open_all_digitised
 from csc_xr.runs.identity import Identity, check_same_work, identify, input_files, with_inputs
 from csc_xr.runs.unfinished import find_work, remove_work
 from csc_xr.scene import open_scene
@@ -42,6 +50,9 @@ class Job:
         How the image was opened.
     warnings : tuple of str
         What the user was told on opening.
+    digitised : mapping of str to geopandas.GeoSeries
+        Calving front (``edge``) and valley margin (``margin``), where they were digitised and a
+        front is looked for.
     """
 
     name: str
@@ -50,6 +61,7 @@ class Job:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     scene_options: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    digitised: Digitised = field(default_factory=dict)
 
     def identity(
         self,
@@ -156,7 +168,10 @@ def prepare_jobs(
     SceneError
         When an image cannot be read, does not fit the network, or is all nodata.
     LabelError
-        When labels do not fit their image or the legend.
+        When labels do not fit their image or the legend, or a digitised front or margin that is
+        needed lies on another grid or is empty.
+    LineError, LegendError
+        When a front is to be found and an image has no CRS, or the legend no glacier.
     NetworkError
         When the network is not a tile network, or its tiles have another size.
     ParameterError
@@ -302,7 +317,7 @@ def _named(path: Path) -> Iterator[None]:
     """Let every error say which of many images it is about."""
     try:
         yield
-    except (SceneError, LabelError, NetworkError, ParameterError) as error:
+    except (SceneError, LabelError, LineError, NetworkError, ParameterError) as error:
         if path.name in str(error):
             raise
         raise type(error)(f"{path}: {error}") from error
@@ -321,15 +336,18 @@ def _prepare(
         scene = check_job(scene, network, settings=settings, classifier=classifier)
         check_any_valid(scene)
         note_wrong_nodata(scene)
-        digitised = None
+        labels = None
         if label_path is not None:
-            digitised = open_labels(label_path, like=scene, legend=network.card.legend)
-    inputs = {"image": path, "labels": label_path, "mask": scene_options.get("mask")}
+            labels = open_labels(label_path, like=scene, legend=network.card.legend)
+        lines = {} if settings.front is None else find_digitised(path)
+        digitised = open_all_digitised(lines, like=scene)
+    inputs = {"image": path, "labels": label_path, "mask": scene_options.get("mask"), **lines}
     return Job(
         name=path.stem,
         scene=scene,
-        labels=digitised,
+        labels=labels,
         inputs={role: Path(file).absolute() for role, file in inputs.items() if file is not None},
         scene_options=scene_options,
         warnings=tuple(heard),
+        digitised=digitised,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from csc_xr.record import (
     fingerprint,
     start_record,
 )
+from csc_xr.runs.fronts import write_front
 from csc_xr.runs.identity import check_same_work, with_inputs
 from csc_xr.runs.jobs import Job, known_inputs
 from csc_xr.runs.scores import REPORTS, weighted_f1, write_scores
@@ -116,7 +117,8 @@ def run_job(
     georeference); a GeoTIFF for each other output of a georeferenced image;
     ``<name>_network.keras``, the patch network; ``CNN_<name>_<experiment>.csv`` and
     ``CSC_<name>_<experiment>.csv``, the scores of the two phases, where there are labels;
-    ``<name>_figure.png``; ``<name>_run.json``, the run record, last: where it stands, the outputs
+    ``<name>_figure.png``; what :func:`csc_xr.runs.fronts.write_front` writes, where a front is
+    asked for; ``<name>_run.json``, the run record, last: where it stands, the outputs
     beside it are complete and its own. Until then, tile classes, patch network and pixel classes
     lie in ``unfinished/``, chunk by chunk; a run that is started again computes what is missing.
 
@@ -179,23 +181,37 @@ def run_job(
                 put_in_place(begun.work.store("result"), target)
         outputs: dict[str, Path] = {"result": target}
         result = open_result(target)
+        suffix = experiment or f"k{settings.patch_size}"
         with timer.stage("export"):
             outputs |= write_rasters(result, folder, job, legend=network.card.legend)
             if isinstance(learned, Network):
                 outputs["network"] = folder / f"{job.name}_network.keras"
                 save_network(learned, outputs["network"])
         with timer.stage("scores"):
-            suffix = experiment or f"k{settings.patch_size}"
             scores, reports = write_scores(result, folder, job, network.card.legend, suffix)
             outputs |= reports
+        found = None
+        if settings.front is not None:
+            with timer.stage("front"):
+                found = write_front(
+                    result["pixel_class"], folder, job.name,
+                    legend=network.card.legend, settings=settings.front,
+                    digitised=job.digitised, raster=outputs["classes"], suffix=suffix,
+                )  # fmt: skip
+                outputs |= found.outputs
         with timer.stage("figure"):
             outputs["figure"] = folder / f"{job.name}_figure.png"
             four_part_figure(
                 job.scene, job.labels, result["tile_class"], result["pixel_class"],
                 legend=network.card.legend, title=job.name,
                 scores=weighted_f1(scores), path=outputs["figure"],
+                front=None if found is None else found.front.lines,
+                front_error_m=None if found is None else found.median_m,
             )  # fmt: skip
-    return finish_scene(begun, record_path, outputs, scores, timer=timer, heard=heard)
+    return finish_scene(
+        begun, record_path, outputs, scores,
+        timer=timer, heard=heard, findings=None if found is None else found.findings,
+    )  # fmt: skip
 
 
 def begin_scene(
@@ -390,6 +406,7 @@ def finish_scene(
     *,
     timer: StageTimer,
     heard: list[str],
+    findings: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Write the record, which makes the outputs count as finished, and tidy up.
 
@@ -407,6 +424,8 @@ def finish_scene(
         Has the seconds of the stages.
     heard : list of str
         What the user was told on the way.
+    findings : mapping, optional
+        What was measured in the result.
 
     Returns
     -------
@@ -415,7 +434,9 @@ def finish_scene(
     """
     outputs = {**outputs, "record": record_path}
     told = (*begun.job.warnings, *heard)
-    record = begun.record.finish(stage_seconds=timer.seconds, outputs=outputs, warnings=told)
+    record = begun.record.finish(
+        stage_seconds=timer.seconds, outputs=outputs, warnings=told, findings=findings
+    )
     write_json(record.to_dict(), record_path)
     remove_work(record_path.parent, begun.job.name)
     return RunResult(begun.job.name, outputs, scores, record)

@@ -331,6 +331,11 @@ def _prepare(
         raise ParameterError(
             f"networks must be one of {', '.join(get_args(Networks))}, got {networks!r}."
         )
+    if settings.front is not None:
+        raise ParameterError(
+            "A stack must be classified without front=; its fronts are found from its classes. "
+            "Use front_series, or csc-xr front-series, on its store."
+        )
     stack = validate_stack(stack)
     names = stack_names(stack)
     check_job(stack_scene(stack, 0), network, settings=settings)

@@ -7,7 +7,8 @@ fine textures (crevasses, floes, rock) are looked up in periodic tables.
 Pixels are linear mixtures of end members, as in spectral mixture analysis.
 """
 
+from csc_xr.synthetic.fjord_features import Tributary
 from csc_xr.synthetic.fjord_plan import FrontShape
 from csc_xr.synthetic.scenes import fjord, river
 
-__all__ = ["FrontShape", "fjord", "river"]
+__all__ = ["FrontShape", "Tributary", "fjord", "river"]

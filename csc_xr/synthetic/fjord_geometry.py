@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from csc_xr.synthetic.fjord_features import draw_features, patch_field, side_snow, valley_field
 from csc_xr.synthetic.fjord_plan import FjordPlan, FjordSettings, draw_plan
 from csc_xr.synthetic.noise import STEP, Floats, Window, fractal
 from csc_xr.synthetic.textures import look_up, texture_tables
@@ -22,6 +23,9 @@ class Ground(NamedTuple):
     zone: Floats  # seaward of the front, 0 to 1 at the end of the scene
     height: Floats  # lattice: terrain height, 0 to about 1
     relief: Floats  # lattice: light on the terrain, 1 where level
+    side: Floats | None = None  # pixels inside the outline of a side glacier
+    berg: Floats | None = None  # pixels inside the outline of a tabular iceberg
+    lake: Floats | None = None  # pixels inside the shore of a lake
 
 
 def ground_fields(settings: FjordSettings, window: Window) -> Ground:
@@ -40,44 +44,100 @@ def ground_fields(settings: FjordSettings, window: Window) -> Ground:
         Fields at the pixels and on the lattice of the window.
     """
     plan = draw_plan(settings)
+    wall, side = _wall(settings, window.lattice_y, window.lattice_x)
+    height, relief = _terrain(plan, window.lattice_y, window.lattice_x, wall)
+    rock_snow, ice_snow = _snow(settings, window, height, relief, side)
+    grain = look_up(texture_tables().grain, window.y, window.x)
+    land = _land(wall, window)
+    sea = window.x - window.take(plan.front, "row")
+    if side is not None:
+        side = window.to_pixels(side)
+        # Up to the valley's walls, which are rougher than the ice field.
+        sea = np.minimum(sea, -4 - side)
+    berg, lake = _afloat_and_ashore(settings, window, land, sea, side)
+    return Ground(
+        land=land,
+        sea=sea,
+        rock_snow=rock_snow + 0.05 * grain,
+        ice_snow=ice_snow + 0.12 * grain,
+        zone=_zone(settings, window) + 0.006 * grain,
+        height=height,
+        relief=relief,
+        side=side,
+        berg=berg,
+        lake=lake,
+    )
+
+
+def _snow(
+    settings: FjordSettings, window: Window, height: Floats, relief: Floats, side: Floats | None
+) -> tuple[Floats, Floats]:
+    """Fields above 0 where snow lies on rock and on ice, at pixels, without their grain."""
+    plan, features = draw_plan(settings), draw_features(settings)
     y, x = window.lattice_y, window.lattice_x
-    wall = _wall(plan, y, x)
-    height, relief = _terrain(plan, y, x, wall)
-    rock_snow = height - plan.snow_line + 0.3 * fractal(y, x, 0.8 * plan.size, 5, plan.salt[2])
-    rock_snow += 0.25 * np.clip(1.0 - relief, -0.6, 0.3)
-    ice_snow = (plan.ice_snow_line - x) / (0.5 * plan.size)
-    ice_snow = ice_snow + 0.9 * fractal(y, x, 0.8 * plan.size, 5, plan.salt[3])
+    on_rock = height - plan.snow_line + 0.3 * fractal(y, x, 0.8 * plan.size, 5, plan.salt[2])
+    on_rock += 0.25 * np.clip(1.0 - relief, -0.6, 0.3)
+    if features.nunataks:
+        # Every other rock is high enough for snow.
+        on_rock += 0.02 * np.maximum(patch_field(features.nunataks[1::2], y, x, angular=False), 0)
+    on_ice = (plan.ice_snow_line - x) / (0.5 * plan.size)
+    on_ice = on_ice + 0.9 * fractal(y, x, 0.8 * plan.size, 5, plan.salt[3])
+    if side is not None:
+        higher = side_snow(settings, y, x) + 0.4 * fractal(y, x, 0.5 * plan.size, 4, plan.salt[3])
+        on_ice = np.where(side > -8, np.maximum(on_ice, higher), on_ice)
+    return window.to_pixels(on_rock), window.to_pixels(on_ice)
+
+
+def _zone(settings: FjordSettings, window: Window) -> Floats:
+    """Seaward of the front, 0 to 1 at the end of the scene, at pixels."""
+    plan = draw_plan(settings)
+    y, x = window.lattice_y, window.lattice_x
     begin = plan.calm_front[np.minimum(y[:, 0].astype(int), plan.calm_front.size - 1)][:, None]
     reach = plan.centre.size * (1 - settings.front_position)
     zone = (x - begin) / reach
     # Ice spreads away from the front and forgets its form.
     zone += (begin / reach - plan.calm_front.mean() / reach) * np.clip(1.6 * zone, 0, 0.7)
     zone += np.clip(3 * zone, 0, 1) * 0.22 * fractal(y, x, 1.2 * plan.size, 5, plan.date_salt[1])
-    grain = look_up(texture_tables().grain, window.y, window.x)
-    rock_snow = window.to_pixels(rock_snow)
-    rock_snow += 0.05 * grain
-    ice_snow = window.to_pixels(ice_snow)
-    ice_snow += 0.12 * grain
-    return Ground(
-        land=_land(wall, window),
-        sea=window.x - window.take(plan.front, "row"),
-        rock_snow=rock_snow,
-        ice_snow=ice_snow,
-        zone=window.to_pixels(zone) + 0.006 * grain,
-        height=height,
-        relief=relief,
-    )
+    return window.to_pixels(zone)
 
 
-def _wall(plan: FjordPlan, y: Floats, x: Floats) -> Floats:
-    """Pixels inland of the fjord wall, on the lattice; also inland: rocks that pierce the ice."""
+def _afloat_and_ashore(
+    settings: FjordSettings, window: Window, land: Floats, sea: Floats, side: Floats | None
+) -> tuple[Floats | None, Floats | None]:
+    """Pixels inside tabular icebergs, which touch neither land nor glacier, and inside lakes."""
+    features = draw_features(settings)
+    y, x = window.lattice_y, window.lattice_x
+    berg = lake = None
+    if features.icebergs:
+        berg = window.to_pixels(patch_field(features.icebergs, y, x, angular=True))
+        berg = np.minimum(berg, np.minimum(sea - 6, -4 - land))
+    if features.lakes:
+        lake = window.to_pixels(patch_field(features.lakes, y, x, angular=False))
+        lake = np.minimum(lake, land - 4)
+        if side is not None:
+            lake = np.minimum(lake, -8 - side)
+    return berg, lake
+
+
+def _wall(settings: FjordSettings, y: Floats, x: Floats) -> tuple[Floats, Floats | None]:
+    """Pixels inland of the fjord wall, and inside side glaciers if there are any, on the lattice.
+
+    Also inland: rocks that pierce the ice.
+    """
+    plan = draw_plan(settings)
     index = np.minimum(x[0].astype(int), plan.centre.size - 1)
     wall: Floats = np.abs(y - plan.centre[index]) - plan.half[index]
     wall += 0.3 * plan.size * fractal(y, x, plan.size, 5, plan.salt[1])
     nunatak = 0.8 * (fractal(y, x, 0.5 * plan.size, 5, plan.salt[11]) - 0.5)
     nunatak -= np.maximum(x - 0.8 * plan.ice_snow_line, 0) / plan.size
     np.maximum(wall, nunatak * plan.size, out=wall)
-    return wall
+    features = draw_features(settings)
+    side = valley_field(settings, y, x, wall) if features.glaciers else None
+    if side is not None:
+        np.minimum(wall, -side, out=wall)
+    if features.nunataks:
+        np.maximum(wall, patch_field(features.nunataks, y, x, angular=False), out=wall)
+    return wall, side
 
 
 def _land(wall: Floats, window: Window) -> Floats:
@@ -161,11 +221,13 @@ def front_line(settings: FjordSettings) -> tuple[npt.NDArray[np.float64], npt.ND
     at_sea = np.zeros(height, dtype=bool)
     for y0 in range(0, height, 32):
         y1 = min(y0 + 32, height)
-        columns = np.clip(front[y0:y1].astype(int), 0, width - 1)
-        window = Window(y0, y1, int(columns.min()), int(columns.max()) + 1)
-        land = _land(_wall(draw_plan(settings), window.lattice_y, window.lattice_x), window)
+        # The last pixel of ice and the first of sea, by their centres.
+        last_ice = np.clip(np.ceil(front[y0:y1] - 0.5).astype(int) - 1, 0, width - 2)
+        window = Window(y0, y1, int(last_ice.min()), int(last_ice.max()) + 2)
+        land = _land(_wall(settings, window.lattice_y, window.lattice_x)[0], window)
         land = land[window.rows, window.columns]
-        at_sea[y0:y1] = land[np.arange(y1 - y0), columns - columns.min()] <= 0
+        rows, columns = np.arange(y1 - y0), last_ice - last_ice.min()
+        at_sea[y0:y1] = np.maximum(land[rows, columns], land[rows, columns + 1]) <= 0
     middle = int(draw_plan(settings).centre[min(int(settings.front_position * width), width - 1)])
     walls = np.flatnonzero(~at_sea)
     first = int(walls[walls < middle].max(initial=-1)) + 1
@@ -200,9 +262,13 @@ def fjord_labels(settings: FjordSettings, window: Window) -> npt.NDArray[np.uint
     ice = ground.sea < 0
     codes[ice] = 4
     codes[ice & (ground.ice_snow > 0)] = 5
+    if ground.berg is not None:
+        codes[ground.berg > 0] = 4
     land = ground.land > 0
     codes[land] = 7
     codes[land & (ground.rock_snow > 0)] = 6
+    if ground.lake is not None:
+        codes[ground.lake > 0] = 1
     if settings.nodata_margin > 0:
         codes[window.x <= nodata_edge(settings, window.y.astype(np.float64))] = 0
     return codes[None]

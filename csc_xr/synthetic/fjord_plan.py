@@ -43,6 +43,11 @@ class FjordSettings:
     melange: bool
     noise: float
     nodata_margin: float
+    nunataks: int = 0
+    tributaries: tuple[str, ...] = ()
+    icebergs: int = 0
+    lakes: int = 0
+    tongue: bool = False
 
 
 class FjordPlan(NamedTuple):
@@ -50,6 +55,7 @@ class FjordPlan(NamedTuple):
 
     centre: Floats  # centre line of the fjord, row of each pixel column
     half: Floats  # half width of the fjord, pixels, of each pixel column
+    open_side: int  # -1 or 1: the wall above or below lies outside the scene; 0: both inside
     mirrored: bool  # the scene shows the fjord with the glacier on the right
     front: Floats  # column of the calving front, of each pixel row
     calm_front: Floats  # the same without its roughness
@@ -88,6 +94,12 @@ def draw_plan(settings: FjordSettings) -> FjordPlan:
     centre = height * (0.5 + offset + tilt * (s - 0.5) + bow * np.sin(2 * np.pi * s + phase[0]))
     basin = np.clip((0.3 - s) / 0.3, 0, 1) ** 2
     half = height * broad * (1 + 0.12 * np.sin(8 * s + phase[1]) + 1.1 * basin)
+    open_side = 0
+    if settings.tongue:
+        open_side = int(np.random.default_rng((settings.seed, 10)).choice((-1, 1)))
+        half *= 1.25
+        edge = half - 0.15 * height
+        centre = edge if open_side < 0 else height - edge
     salt = tuple(int(value) for value in rng.integers(0, 1 << 16, 16))
     date_salt = tuple(int(value) for value in date.integers(0, 1 << 16, 16))
     column = min(int(settings.front_position * width), width - 2)
@@ -103,6 +115,7 @@ def draw_plan(settings: FjordSettings) -> FjordPlan:
     return FjordPlan(
         centre=centre.astype(np.float32),
         half=half.astype(np.float32),
+        open_side=open_side,
         mirrored=bool(rng.random() < 0.5),
         front=front,
         calm_front=calm,
@@ -136,13 +149,36 @@ def _front_columns(
         "angled": side * (0.5 * n + 0.35 * (np.abs(n - 0.15) - 0.5)),
         "rough": 0 * n,
     }[settings.front_shape]
-    # In scenes taller than wide the fjord is wider than it is long.
-    span = min(half, 0.35 * settings.shape[1])
+    span = _span(settings, half)
     calm = settings.front_position * settings.shape[1] + span * (
         form - np.clip(slope, -0.5, 0.5) * n
     )
     y, x = row.astype(np.float32), np.zeros(1, np.float32)
-    wavy = span * (0.16 if settings.front_shape == "rough" else 0.035)
+    wavy = roughness(settings, half)
     bays = wavy * fractal(y, x, max(0.35 * half, 8.0), 3, salt)
     calved = min(0.5 * wavy, 12.0) * fractal(y, x, 40.0, 4, date_salt)
     return calm.astype(np.float32), (calm + bays + calved).astype(np.float32)
+
+
+def _span(settings: FjordSettings, half: float) -> float:
+    """Length of the front's form in pixels, for a fjord of a half width."""
+    # In scenes taller than wide the fjord is wider than it is long.
+    return min(half, 0.35 * settings.shape[1])
+
+
+def roughness(settings: FjordSettings, half: float) -> float:
+    """Give the height of the bays of the front.
+
+    Parameters
+    ----------
+    settings : FjordSettings
+        The scene.
+    half : float
+        Half width of the fjord at the front, in pixels.
+
+    Returns
+    -------
+    float
+        Pixels; what changes with the date is at most half as high.
+    """
+    return _span(settings, half) * (0.16 if settings.front_shape == "rough" else 0.035)

@@ -43,15 +43,19 @@ def fjord_image(settings: FjordSettings, window: Window) -> npt.NDArray[np.uint1
     afloat = soft_step(ground.sea, 2.0)
     members = np.zeros((6, *on_land.shape), np.float32)
     if on_land.max() > 0:
-        _add_land(members, on_land, window, ground)
+        _add_land(members, on_land * (1 - _cover(ground.lake)), window, ground)
+        _add_lakes(members, on_land, settings, window, ground)
     if on_land.min() < 1:
         if afloat.max() > 0:
-            _add_sea(members, (1 - on_land) * afloat, settings, window, ground)
+            open_sea = (1 - on_land) * afloat
+            _add_sea(members, open_sea * (1 - _cover(ground.berg)), settings, window, ground)
+            _add_icebergs(members, open_sea, window, ground)
         if afloat.min() < 1:
             _add_ice(members, (1 - on_land) * (1 - afloat), settings, window, ground)
     light = 1 + 0.08 * fractal(y, x, 2 * plan.size, 2, plan.date_salt[2])
     light = window.to_pixels(light)
-    light *= 1 - (1 - on_land) * window.to_pixels(_shadow(plan, y, x))
+    shaded = (1 - on_land) * (1 - _cover(ground.side, 12.0))
+    light *= 1 - shaded * window.to_pixels(_shadow(plan, y, x))
     present = [member for member in range(6) if members[member].any()]
     image = np.empty((4, *light.shape), np.uint16)
     for band, noise in enumerate(white_noise(settings.date_seed, window, 4)):
@@ -65,6 +69,11 @@ def fjord_image(settings: FjordSettings, window: Window) -> npt.NDArray[np.uint1
     if settings.nodata_margin > 0:
         image[:, window.x <= nodata_edge(settings, window.y.astype(np.float64))] = 0
     return image
+
+
+def _cover(inside: Floats | None, width: float = 2.0) -> Floats | float:
+    """Share that a feature covers, from the pixels inside its outline."""
+    return 0.0 if inside is None else soft_step(inside, width)
 
 
 def _shadow(plan: FjordPlan, y: Floats, x: Floats) -> Floats:
@@ -103,6 +112,10 @@ def _add_ice(
     # Crevasses bend up-glacier towards the margins, where the ice is slower.
     along: Floats = window.x + 0.3 * half * (n * n)
     across = n * float(plan.half[plan.half.size // 2])
+    if ground.side is not None:
+        # Side glaciers flow towards the fjord.
+        across = np.where(ground.side > 0, window.x, across)
+        along = np.where(ground.side > 0, (np.abs(n) - 1) * half, along)
     broken = window.to_pixels(
         np.clip(
             0.55
@@ -182,3 +195,31 @@ def _add_sea(
     bright *= weight
     members[SNOW] += 0.7 * bright
     members[ICE] += 0.3 * bright + 0.85 * weight * (1 - ice) * brash
+
+
+def _add_icebergs(members: Floats, weight: Floats, window: Window, ground: Ground) -> None:
+    """Tabular icebergs: level, bright, crevassed like the glacier they came from."""
+    if ground.berg is None:
+        return
+    texture = texture_tables()
+    cover = weight * _cover(ground.berg)
+    light = 1 - 0.5 * look_up(texture.crevasse, 0.8 * window.x + 0.6 * window.y, window.y)
+    light += 0.12 * look_up(texture.grain, window.y, window.x)
+    # The side that stands above the water is the brightest.
+    rim = np.clip(1 - ground.berg / 3.0, 0, 1)
+    members[SNOW] += cover * light * (0.1 + 0.3 * rim)
+    members[ICE] += cover * light * (0.9 - 0.3 * rim)
+
+
+def _add_lakes(
+    members: Floats, weight: Floats, settings: FjordSettings, window: Window, ground: Ground
+) -> None:
+    """Lakes and shaded hollows: dark water, some of it milky from glaciers."""
+    if ground.lake is None:
+        return
+    plan = draw_plan(settings)
+    cover = weight * _cover(ground.lake)
+    milky = fractal(window.lattice_y, window.lattice_x, 0.5 * plan.size, 2, plan.salt[14])
+    silt = np.clip(window.to_pixels(0.2 + 0.6 * milky), 0, 0.6)
+    members[SILT] += cover * silt
+    members[WATER] += cover * (1 - silt)

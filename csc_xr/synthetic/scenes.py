@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
@@ -18,6 +18,7 @@ from rasterio.errors import CRSError
 
 from csc_xr.errors import ParameterError
 from csc_xr.legend import GLACIER, RIVER
+from csc_xr.synthetic.fjord_features import FRONT_RANGE, Tributary
 from csc_xr.synthetic.fjord_geometry import fjord_labels, front_line
 from csc_xr.synthetic.fjord_plan import FjordSettings, FrontShape, draw_plan
 from csc_xr.synthetic.fjord_surfaces import fjord_image
@@ -26,6 +27,7 @@ from csc_xr.synthetic.river_layers import RiverSettings, river_image, river_labe
 
 _PIECE = 256  # pixels a side computed at once, a multiple of STEP: temporaries stay in cache
 _LEAST = 32  # smallest side of a scene
+_MOST = 20  # features of a kind
 
 
 def fjord(
@@ -39,6 +41,11 @@ def fjord(
     melange: bool = True,
     noise: float = 80.0,
     nodata_margin: float = 0.0,
+    nunataks: int = 0,
+    tributaries: Iterable[Tributary] = (),
+    icebergs: int = 0,
+    lakes: int = 0,
+    tongue: bool = False,
     pixel_size: float = 10.0,
     crs: str = "EPSG:32624",
     origin: tuple[float, float] = (530000.0, 7365000.0),
@@ -73,6 +80,21 @@ def fjord(
     nodata_margin : float
         Mean width of a slanted wedge without data, as at the edge of a swath, as a fraction
         of the columns; 0 to 0.5. There, scene and labels are 0.
+    nunataks : int
+        How many rocks pierce the glacier up-glacier of the front, 0 to 20; the first lies close
+        to where the front is at a position of 0.42. Every other one bears snow.
+    tributaries : iterable of {"joining", "land", "fjord"}
+        Glaciers that come down a side wall, one for each word: joining the main glacier, ending
+        on land, or ending in the fjord away from the main front.
+    icebergs : int
+        How many large tabular icebergs float in the fjord, 0 to 20; the first lies close to the
+        front. Their class is that of the glacier (4), which none of them touches.
+    lakes : int
+        How many small waters of class 1 lie on land, 0 to 20; the first lies across the border
+        of the scene.
+    tongue : bool
+        Whether the scene ends within the fjord: one wall lies outside, and the front ends at the
+        border of the scene.
     pixel_size : float
         Pixel size in units of the CRS.
     crs : str
@@ -85,13 +107,14 @@ def fjord(
     xr.Dataset
         Lazy `scene` (band, y, x), uint16, reflectance x 10000, bands red, green, blue, nir;
         lazy `labels` (y, x), uint8, GLACIER codes 1 to 7; and, computed at once,
-        `front_x` and `front_y` (front_vertex), float64, the calving front from wall to wall
-        in CRS coordinates, a vertex for each row.
+        `front_x` and `front_y` (front_vertex), float64, the main glacier's calving front from
+        wall to wall, or to the border of the scene, in CRS coordinates, a vertex for each row.
 
     Raises
     ------
     ParameterError
-        When a setting lies outside its range, or `crs` is not a CRS.
+        When a setting lies outside its range, `crs` is not a CRS, or nunataks or tributaries are
+        asked for with a front outside 0.42 to 0.62, where they would meet it.
     """
     rng = np.random.default_rng((_whole(seed, "seed"), 1))
     position, drawn = float(rng.uniform(0.42, 0.58)), str(rng.choice(get_args(FrontShape)))
@@ -106,11 +129,13 @@ def fjord(
         melange=bool(melange),
         noise=_within(noise, "noise", 0.0, 2000.0),
         nodata_margin=_within(nodata_margin, "nodata_margin", 0.0, 0.5),
+        nunataks=_count(nunataks, "nunataks"),
+        tributaries=tuple(str(kind) for kind in tributaries),
+        icebergs=_count(icebergs, "icebergs"),
+        lakes=_count(lakes, "lakes"),
+        tongue=bool(tongue),
     )
-    if settings.front_shape not in get_args(FrontShape):
-        raise ParameterError(
-            f"front_shape must be one of {', '.join(get_args(FrontShape))}, got {front_shape!r}."
-        )
+    _check_forms(settings)
     _within(pixel_size, "pixel_size", 1e-9, 1e9)
     try:
         reference = CRS.from_user_input(crs)
@@ -146,6 +171,11 @@ def fjord(
         front_position=settings.front_position,
         front_shape=settings.front_shape,
         melange=int(settings.melange),
+        nunataks=settings.nunataks,
+        tributaries=" ".join(settings.tributaries),
+        icebergs=settings.icebergs,
+        lakes=settings.lakes,
+        tongue=int(settings.tongue),
     )
     return finished
 
@@ -248,6 +278,28 @@ def _dataset(
         {"scene": (("band", "y", "x"), image), "labels": (("y", "x"), codes[0])},
         coords={"band": list(bands)},
     )
+
+
+def _check_forms(settings: FjordSettings) -> None:
+    """Refuse words that name no form, and a front where nunataks and tributaries would meet it."""
+    shapes, kinds = get_args(FrontShape), get_args(Tributary)
+    if settings.front_shape not in shapes:
+        raise ParameterError(
+            f"front_shape must be one of {', '.join(shapes)}, got {settings.front_shape!r}."
+        )
+    for kind in settings.tributaries:
+        if kind not in kinds:
+            raise ParameterError(
+                f"tributaries must be any of {', '.join(kinds)}, each in a list, got {kind!r}."
+            )
+    if settings.nunataks or settings.tributaries:
+        _within(
+            settings.front_position, "with nunataks or tributaries, front_position", *FRONT_RANGE
+        )
+
+
+def _count(value: int, name: str) -> int:
+    return int(_within(_whole(value, name), name, 0, _MOST))
 
 
 def _whole(value: int, name: str) -> int:

@@ -1,0 +1,316 @@
+"""Fronts of class rasters that exist already: one by one, or as a series through time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pandas as pd
+import xarray as xr
+
+from csc_xr.dates import date_in_name
+from csc_xr.errors import LineError, ParameterError
+from csc_xr.export import open_classes, write_table_csv
+from csc_xr.figures.fronts import overlay_figure, series_figure
+from csc_xr.files import check_output_folder, check_target
+from csc_xr.fronts.extraction import Front, extract_front
+from csc_xr.fronts.margins import extract_margins
+from csc_xr.fronts.series import FrontSeries, front_series
+from csc_xr.fronts.settings import FrontSettings, in_pixels
+from csc_xr.grid import is_georeferenced
+from csc_xr.legend import ClassLegend
+from csc_xr.metres import with_pixel_size
+from csc_xr.polygons import class_polygons
+from csc_xr.runs.fronts import FrontFiles, find_digitised, open_all_digitised, write_front
+from csc_xr.vector_styles import dated_style
+from csc_xr.vectors import front_frame, write_layers
+
+_RESULT = "_classified"
+
+
+@dataclass(frozen=True)
+class ClassRaster:
+    """A class raster that exists already.
+
+    Attributes
+    ----------
+    name : str
+        Of its scene.
+    source : Path
+        File or store.
+    classes : xarray.DataArray
+        Dims (y, x), lazy.
+    date : datetime or None
+        When the scene was taken, from the store or the name.
+    """
+
+    name: str
+    source: Path
+    classes: xr.DataArray
+    date: Any
+
+
+def open_class_rasters(
+    sources: Sequence[str | Path],
+    *,
+    legend: ClassLegend,
+    settings: FrontSettings,
+    pixel_size_m: float | None = None,
+) -> list[ClassRaster]:
+    """Open class rasters and check that a front can be looked for in each.
+
+    Parameters
+    ----------
+    sources : sequence of str or Path
+        Raster files, results of ``classify``, and stores of stacks, whose scenes count one by one.
+    legend : ClassLegend
+        The classes.
+    settings : FrontSettings
+        How a front will be looked for.
+    pixel_size_m : float, optional
+        Of rasters without a CRS, in metres.
+
+    Returns
+    -------
+    list of ClassRaster
+        In the order given, those of a stack in its own; lazy.
+
+    Raises
+    ------
+    SceneError, ParameterError
+        When there is no class raster.
+    LegendError
+        When the legend lacks glacier or ocean.
+    LineError
+        When a raster has no CRS and there is no pixel size, or two have one name.
+    """
+    rasters = [raster for source in sources for raster in _open(Path(source), pixel_size_m)]
+    names = [raster.name for raster in rasters]
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise LineError(
+            f"Fronts are named after their rasters, so each must have a name of its own, got "
+            f"several called {', '.join(doubles)}. Rename them, or take them one by one."
+        )
+    for raster in rasters:
+        try:
+            in_pixels(settings, legend, raster.classes)
+        except LineError as error:
+            raise LineError(f"{raster.source}: {error}") from error
+    return rasters
+
+
+def write_fronts(
+    rasters: Sequence[ClassRaster],
+    out: str | Path,
+    *,
+    legend: ClassLegend,
+    settings: FrontSettings,
+    lines: str | Path | None = None,
+    margins: bool = False,
+    polygons: bool = False,
+    overwrite: bool = False,
+) -> Iterator[tuple[ClassRaster, FrontFiles]]:
+    """Find the front of each class raster and write it. Computes, raster by raster.
+
+    Parameters
+    ----------
+    rasters : sequence of ClassRaster
+        From :func:`open_class_rasters`.
+    out : str or Path
+        Folder; created when absent.
+    legend : ClassLegend
+        The classes.
+    settings : FrontSettings
+        How to look for fronts.
+    lines : str or Path, optional
+        Folder of the digitised ``EDGE_<name>`` and ``VM_<name>``; by default that of each raster.
+    margins, polygons : bool
+        Write valley margins, and the classes as polygons, as further layers of
+        ``<name>_front.gpkg``.
+    overwrite : bool
+        Replace what is there.
+
+    Yields
+    ------
+    tuple of ClassRaster and FrontFiles
+        As each is written.
+
+    Raises
+    ------
+    LabelError, LineError
+        When something digitised is no line, or on another grid.
+    OutputError
+        When the folder cannot be written, or holds fronts that may not be replaced.
+    """
+    folder = check_output_folder(out)
+    digitised = {}
+    for raster in rasters:
+        for end in ("_front.gpkg", "_front.tif"):
+            check_target(folder / f"{raster.name}{end}", folder=False, overwrite=overwrite)
+        beside = raster.source.parent if lines is None else Path(lines)
+        found = find_digitised(beside / f"{raster.name}.tif")
+        digitised[raster.name] = open_all_digitised(found, like=raster.classes)
+    for raster in rasters:
+        layers: dict[str, geopandas.GeoDataFrame] = {}
+        if margins:
+            traced = extract_margins(raster.classes, legend)
+            layers |= {} if traced.empty else {"margins": geopandas.GeoDataFrame(geometry=traced)}
+        if polygons:
+            layers["classes"] = class_polygons(raster.classes, legend)
+        yield raster, write_front(
+            raster.classes, folder, raster.name,
+            legend=legend, settings=settings, digitised=digitised[raster.name],
+            raster=folder / f"{raster.name}_front.tif", suffix="front", layers=layers,
+        )  # fmt: skip
+
+
+def write_series(
+    rasters: Sequence[ClassRaster],
+    out: str | Path,
+    *,
+    legend: ClassLegend,
+    settings: FrontSettings,
+    centreline: geopandas.GeoSeries | None = None,
+    box: geopandas.GeoSeries | None = None,
+    background: xr.DataArray | None = None,
+    overwrite: bool = False,
+) -> tuple[FrontSeries, dict[str, Path]]:
+    """Follow a front through class rasters of one place, and write how it moved. Computes.
+
+    Writes ``fronts.gpkg`` with the layers fronts, box and centreline, ``fronts.csv`` with a row a
+    date, ``change.png`` and ``fronts.png``.
+
+    Parameters
+    ----------
+    rasters : sequence of ClassRaster
+        From :func:`open_class_rasters`, each with a date, in any order.
+    out : str or Path
+        Folder; created when absent.
+    legend : ClassLegend
+        The classes.
+    settings : FrontSettings
+        How to look for fronts.
+    centreline, box : geopandas.GeoSeries, optional
+        What to measure by; by default derived from the fronts.
+    background : xarray.DataArray, optional
+        Image under the fronts, dims (band, y, x); by default the classes of the last date.
+    overwrite : bool
+        Replace what is there.
+
+    Returns
+    -------
+    series : FrontSeries
+        Table, lines, box and centreline.
+    outputs : dict of str to Path
+        Files by role.
+
+    Raises
+    ------
+    ParameterError
+        When a raster has no date, or two have the same.
+    OutputError
+        When the folder cannot be written, or holds a series that may not be replaced.
+    """
+    folder = check_output_folder(out)
+    outputs = {
+        "fronts": folder / "fronts.gpkg",
+        "table": folder / "fronts.csv",
+        "change": folder / "change.png",
+        "map": folder / "fronts.png",
+    }
+    for path in outputs.values():
+        check_target(path, folder=False, overwrite=overwrite)
+    dated = _in_order(rasters)
+    fronts = [extract_front(raster.classes, legend, settings=settings) for raster in dated]
+    times = [raster.date for raster in dated]
+    names = [raster.name for raster in dated]
+    series = front_series(fronts, times=times, names=names, centreline=centreline, box=box)
+    write_layers(
+        _layers(series, fronts, dated), outputs["fronts"], styles={"fronts": dated_style(times)}
+    )
+    write_table_csv(series.table, outputs["table"])
+    place = f"{names[0]} to {names[-1]}"
+    series_figure(series, title=f"Front positions, {place}", path=outputs["change"])
+    if series.lines.empty:
+        del outputs["map"]
+    else:
+        under = dated[-1].classes if background is None else background
+        overlay_figure(under, series, legend=legend, title=place, path=outputs["map"])
+    return series, outputs
+
+
+def open_reference(path: str | Path) -> geopandas.GeoSeries:
+    """Open a vector file that holds a centreline or a box.
+
+    Parameters
+    ----------
+    path : str or Path
+        GeoPackage, GeoJSON or shapefile of one geometry.
+
+    Returns
+    -------
+    geopandas.GeoSeries
+        Its geometries, with their CRS.
+
+    Raises
+    ------
+    LineError
+        When it cannot be read, or has no CRS.
+    """
+    try:
+        shapes = geopandas.read_file(path).geometry
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LineError(f"A vector file must be readable, but {path} is not: {error}.") from error
+    if shapes.crs is None:
+        raise LineError(f"{path} must have a CRS, got none. Save it with the CRS it was drawn in.")
+    return shapes
+
+
+def _open(source: Path, pixel_size_m: float | None) -> Iterator[ClassRaster]:
+    for name, date, classes in _class_rasters(source):
+        if pixel_size_m is not None and not is_georeferenced(classes):
+            classes = with_pixel_size(classes, pixel_size_m)
+        yield ClassRaster(name, source, classes, date)
+
+
+def _class_rasters(source: Path) -> Iterator[tuple[str, Any, xr.DataArray]]:
+    """Names, dates and classes in a file or store."""
+    stem = source.stem.removesuffix(_RESULT)
+    found = open_classes(source)
+    classes = found.get("pixel_class", next(iter(found.values())))
+    leads = [dim for dim in ("time", "scene") if dim in classes.dims]
+    if not leads:
+        yield stem, date_in_name(stem), classes
+        return
+    for position in range(classes.sizes[leads[0]]):
+        one = classes.isel({leads[0]: position})
+        name = str(one.coords["scene"].values) if "scene" in one.coords else f"{stem}_{position}"
+        date = one.coords["time"].values if "time" in one.coords else date_in_name(name)
+        yield name, date, one.drop_vars(["time", "scene"], errors="ignore")
+
+
+def _in_order(rasters: Sequence[ClassRaster]) -> list[ClassRaster]:
+    without = [raster.name for raster in rasters if raster.date is None]
+    if without:
+        raise ParameterError(
+            f"A series needs the date of each raster, but {', '.join(without[:5])} has none in its "
+            "name. Name files like helheim_20170821.tif, or classify them as a stack with times."
+        )
+    return sorted(rasters, key=lambda raster: pd.Timestamp(raster.date))
+
+
+def _layers(
+    series: FrontSeries, fronts: Sequence[Front], rasters: Sequence[ClassRaster]
+) -> dict[str, geopandas.GeoDataFrame]:
+    names, dates = [raster.name for raster in rasters], [raster.date for raster in rasters]
+    rows = front_frame(fronts, scenes=names, dates=dates)
+    moved = series.table.drop(columns=["time", "name", "outcome", "reason", "length_m"])
+    layers = {"fronts": rows.assign(**moved)}
+    for name, shapes in {"box": series.box, "centreline": series.centreline}.items():
+        if not shapes.empty:
+            layers[name] = geopandas.GeoDataFrame({"name": [name]}, geometry=shapes)
+    return layers

@@ -1,0 +1,264 @@
+"""Class rasters with a front, and a plain version of the method over whole arrays."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+import pytest
+import rasterio.crs
+import xarray as xr
+from affine import Affine
+from scipy import ndimage
+from skimage.measure import find_contours
+from skimage.segmentation import morphological_geodesic_active_contour, morphsnakes
+
+from csc_xr import blockwise
+from csc_xr.fronts import regions
+from csc_xr.fronts.settings import FrontSettings
+from csc_xr.grid import place, scene_transform
+from csc_xr.legend import GLACIER
+from csc_xr.metres import pixel_size_m
+
+WATER, ICEBERGS, MELANGE, ICE, SNOW_ON_ICE, SNOW_ON_ROCK, ROCK, FRONT = range(1, 9)
+NORTH_UP = Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 7_400_000.0)  # 66.7 N, in EPSG:32624
+QUICK = FrontSettings(
+    frame_m=40, min_ocean_m2=1e5, margin_m=20, closing_m=60, iterations=4, contact_m=80
+)
+"""Thresholds that fit images of 100 pixels, cut into chunks."""
+
+
+def fjord_codes(shape: tuple[int, int] = (120, 150), *, seed: int = 0) -> np.ndarray:
+    """Glacier on the left, water on the right, valley sides above and below, a rough front."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices(shape)
+    codes = np.full(shape, WATER, np.uint8)
+    swing = ndimage.gaussian_filter1d(rng.normal(size=shape[0]), 3, mode="nearest")
+    front = shape[1] * (0.4 + 0.06 * swing / swing.std())
+    codes[columns < front[:, None]] = ICE
+    sides = ndimage.gaussian_filter1d(rng.normal(size=(2, shape[1])), 8, mode="nearest")
+    upper, lower = shape[0] * (0.18 + 0.1 * sides * [[1], [-1]])
+    codes[(rows < upper) | (rows >= shape[0] - lower)] = ROCK
+    codes[(rows < upper - 8) | (rows >= shape[0] - lower + 8)] = SNOW_ON_ROCK
+    return codes
+
+
+def rough_codes(shape: tuple[int, int] = (120, 150), *, seed: int = 0) -> np.ndarray:
+    """The same with mélange, icebergs, nunataks, a lake, snow, and errors of all sizes."""
+    rng = np.random.default_rng(seed + 1000)
+    codes = fjord_codes(shape, seed=seed)
+    column = np.arange(shape[1])
+    codes[(codes == WATER) & (column < shape[1] * 0.6)] = MELANGE
+    codes[(codes == ICE) & (column < shape[1] * 0.1)] = SNOW_ON_ICE
+    for scale, height, new, old in [
+        (3, 2.0, ROCK, ICE), (2, 2.2, ICE, WATER), (1.5, 2.2, ICE, MELANGE),
+        (1.5, 2.4, MELANGE, ICE), (2, 2.3, ICEBERGS, WATER), (3, 2.3, WATER, SNOW_ON_ROCK),
+        (0, 2.5, WATER, ICE), (0, 2.5, ICE, MELANGE), (1, 2.5, ICE, ROCK),
+    ]:  # fmt: skip
+        field = ndimage.gaussian_filter(rng.normal(size=shape), scale)
+        codes[(field > height * field.std()) & (codes == old)] = new
+    return codes
+
+
+def raster(
+    codes: np.ndarray,
+    *,
+    transform: Affine = NORTH_UP,
+    crs: str | None = "EPSG:32624",
+    chunks: Any = None,
+) -> xr.DataArray:
+    """Class raster; lazy when chunks are given."""
+    pixels = xr.DataArray(codes if chunks is None else da.from_array(codes, chunks), dims=("y", "x"))
+    return place(pixels, transform, crs and rasterio.crs.CRS.from_user_input(crs))
+
+
+@contextmanager
+def small_chunks(labelled: int, worked: int) -> Iterator[None]:
+    """Label and work in chunks of so many pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "_CHUNK", labelled)
+        patch.setattr(blockwise, "CHUNK", worked)
+        yield
+
+
+class PlainFront(NamedTuple):
+    """What the method finds; masks and raster of shape (y, x), line as x and y on the map."""
+
+    ice: np.ndarray
+    outcome: str
+    line: np.ndarray | None = None
+    drawn: np.ndarray | None = None
+    length: float = 0.0
+
+
+def plain_front(pixel_class: xr.DataArray, settings: FrontSettings) -> PlainFront:
+    """The whole method on whole arrays; length in units of the map."""
+    codes, size = pixel_class.to_numpy(), pixel_size_m(pixel_class)
+    glacier = plain_glacier(np.isin(codes, codes_of(settings.glacier)))
+    ocean = plain_ocean(np.isin(codes, codes_of(settings.ocean)), settings, size)
+    nothing = np.zeros(codes.shape, bool)
+    if glacier is None:
+        return PlainFront(nothing, "no glacier")
+    if ocean is None:
+        return PlainFront(nothing, "no ocean")
+    ice = plain_ice(glacier, settings, size)
+    known = (0, *codes_of(settings.glacier), *codes_of(settings.ocean))
+    land = ~np.isin(codes, known) & ~ice & ~ocean
+    metres = [metres_from(mask, size) for mask in (ocean & ~ice, land, (codes == 0) & ~ice)]
+    pieces = []
+    for outline in find_contours(ice, 0.5, fully_connected="low"):
+        vertices = [Vertex(place, ice, metres, settings, size) for place in outline.tolist()]
+        if ice_on_the_right(vertices):
+            vertices.reverse()
+        pieces += plain_pieces(vertices)
+    if not pieces:
+        return PlainFront(ice, "no contact")
+    piece, cut = min(pieces, key=lambda found: (-len(found[0]), found[0][0].place))
+    drawn = np.zeros(codes.shape, np.uint8)
+    for vertex in piece:
+        drawn[vertex.inside] = 1
+    transform = scene_transform(pixel_class)
+    line = np.array([transform * (v.place[1] + 0.5, v.place[0] + 0.5) for v in piece])
+    if transform.determinant > 0:
+        line = line[::-1]
+    length = float(np.hypot(*np.diff(line, axis=0).T).sum())
+    return PlainFront(ice, "touches the frame" if cut else "found", line, drawn, length)
+
+
+def codes_of(names: tuple[str | int, ...]) -> list[int]:
+    return [1 + GLACIER.names.index(name) if isinstance(name, str) else name for name in names]
+
+
+def plain_glacier(mask: np.ndarray) -> np.ndarray | None:
+    labels, count = ndimage.label(mask)
+    if not count:
+        return None
+    return ndimage.binary_fill_holes(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
+
+
+def plain_ocean(
+    mask: np.ndarray, settings: FrontSettings, size: tuple[float, float]
+) -> np.ndarray | None:
+    rows, columns = (max(1, round(settings.frame_m / step)) for step in size)
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    at_frame = set(labels.ravel().tolist()) - {0}
+    at_frame -= at_frame - {
+        number
+        for edge in (labels[:rows], labels[-rows:], labels[:, :columns], labels[:, -columns:])
+        for number in edge.ravel().tolist()
+    }
+    sizes = np.bincount(labels.ravel())
+    dropped = sorted(at_frame, key=lambda number: sizes[number])[:-1]
+    pieces, count = ndimage.label(mask & ~np.isin(labels, dropped))
+    large = [n for n in range(1, count + 1) if (pieces == n).sum() * math.prod(size) >=
+             settings.min_ocean_m2]
+    if not large:
+        return None
+    return ndimage.binary_fill_holes(np.isin(pieces, large))
+
+
+def plain_ice(
+    glacier: np.ndarray, settings: FrontSettings, size: tuple[float, float]
+) -> np.ndarray:
+    margin = [round(settings.margin_m / step) for step in size]
+    closing = [round(settings.closing_m / 2 / step) for step in size]
+    far = 5 + max(margin) + 2 * max(closing) + 3 * settings.iterations
+    diamond = np.array(
+        [
+            [abs(y) / max(margin[0], 1) + abs(x) / max(margin[1], 1) <= 1
+             for x in range(-margin[1], margin[1] + 1)]
+            for y in range(-margin[0], margin[0] + 1)
+        ]
+    )  # fmt: skip
+    box = np.ones([2 * radius + 1 for radius in closing], bool)
+
+    def mirrored(mask: np.ndarray) -> np.ndarray:
+        return np.pad(mask, far, mode="symmetric")
+
+    def cropped(mask: np.ndarray) -> np.ndarray:
+        return mask[far:-far, far:-far]
+
+    wide = ndimage.binary_dilation(mirrored(glacier), diamond)
+    start = ndimage.binary_fill_holes(cropped(ndimage.binary_closing(wide, box)))
+    inside = plain_contour(mirrored(start), mirrored(glacier), settings.iterations)
+    return cropped(ndimage.binary_erosion(inside, diamond))
+
+
+def plain_contour(start: np.ndarray, glacier: np.ndarray, iterations: int) -> np.ndarray:
+    """The active contour of scikit-image, as published."""
+    with pytest.MonkeyPatch.context() as patch:  # it goes on where the call before has left off
+        order = [lambda u: morphsnakes.sup_inf(morphsnakes.inf_sup(u)),
+                 lambda u: morphsnakes.inf_sup(morphsnakes.sup_inf(u))]  # fmt: skip
+        patch.setattr(morphsnakes, "_curvop", morphsnakes._fcycle(order))
+        return morphological_geodesic_active_contour(
+            1.0 - glacier, iterations, init_level_set=start, smoothing=1, balloon=-0.5,
+            threshold=0.6,
+        ).astype(bool)  # fmt: skip
+
+
+def metres_from(mask: np.ndarray, size: tuple[float, float]) -> np.ndarray:
+    if not mask.any():
+        return np.full(mask.shape, np.inf)
+    return ndimage.distance_transform_edt(~mask, sampling=size)
+
+
+class Vertex:
+    """A place on an outline: what lies near it."""
+
+    def __init__(
+        self,
+        place: list[float],
+        ice: np.ndarray,
+        metres: list[np.ndarray],
+        settings: FrontSettings,
+        size: tuple[float, float],
+    ) -> None:
+        self.place = tuple(place)
+        beside = [tuple(side(n) for n in place) for side in (math.floor, math.ceil)]
+        (self.inside,) = [pixel for pixel in beside if ice[pixel]]
+        (self.outside,) = [pixel for pixel in beside if not ice[pixel]]
+        ocean_m, land_m, blank_m = (min(field[p] for p in beside) for field in metres)
+        self.cut = blank_m <= settings.frame_m
+        for along, length, step in zip(place, ice.shape, size, strict=True):
+            frame = max(1, round(settings.frame_m / step))
+            self.cut |= not frame <= along <= length - 1 - frame
+        self.at_ocean = ocean_m <= settings.contact_m and not self.cut
+        self.at_land = land_m < ocean_m
+
+
+def ice_on_the_right(vertices: list[Vertex]) -> bool:
+    """Look from the middle of the first step to the pixel inside, rows going down."""
+    one, other = vertices[:2]
+    along = np.subtract(other.place, one.place)
+    aside = np.subtract(one.inside, one.outside)
+    return along[1] * -aside[0] - -along[0] * aside[1] < 0
+
+
+def plain_pieces(vertices: list[Vertex]) -> list[tuple[list[Vertex], bool]]:
+    """Pieces of an outline along the ocean, and whether they are cut."""
+    if vertices[0].place == vertices[-1].place:
+        elsewhere = [n for n, vertex in enumerate(vertices) if not vertex.at_ocean]
+        if not elsewhere:
+            return [(vertices, False)]
+        start = elsewhere[0]
+        vertices = [*vertices[start:-1], *vertices[: start + 1]]
+    pieces, at = [], 0
+    for at_ocean, group in itertools.groupby(vertices, key=lambda vertex: vertex.at_ocean):
+        piece = list(group)
+        before, after = vertices[max(at - 1, 0)], vertices[min(at + len(piece), len(vertices) - 1)]
+        at += len(piece)
+        if not at_ocean:
+            continue
+        cut = (before.cut and not piece[0].at_land) or (after.cut and not piece[-1].at_land)
+        while piece and piece[0].at_land:
+            piece.pop(0)
+        while piece and piece[-1].at_land:
+            piece.pop()
+        if len(piece) > 1:
+            pieces.append((piece, cut))
+    return pieces

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from csc_xr.cli.options import FrontSetting, front_settings
-from csc_xr.cli.terminal import app, print_findings, print_rows
+from csc_xr.cli.terminal import app, finding_rows, print_rows
 
 if TYPE_CHECKING:
     from csc_xr.fronts.series import FrontSeries
@@ -56,8 +56,7 @@ def front(
         margins=margins, polygons=polygons, overwrite=overwrite,
     ):  # fmt: skip
         typer.secho(raster.name, bold=True)
-        print_findings(found.findings)
-        print_rows(found.outputs)
+        print_rows({**finding_rows(found.findings), **found.outputs})
         typer.echo("")
 
 

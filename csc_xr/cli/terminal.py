@@ -145,22 +145,22 @@ def print_result(result: RunResult) -> None:
         return
     typer.secho(result.name, bold=True)
     print_scores(result.scores)
-    print_findings(result.record.findings)
-    print_rows(result.outputs)
     seconds = sum(result.record.stage_seconds.values())
     peak = result.record.peak_memory_bytes / 1e9
-    print_rows({"took": f"{seconds:.1f} s, at most {peak:.2f} GB of memory"})
+    took = f"{seconds:.1f} s, at most {peak:.2f} GB of memory"
+    print_rows({**finding_rows(result.record.findings), **result.outputs, "took": took})
     typer.echo("")
 
 
-def print_findings(findings: Mapping[str, Any]) -> None:
-    """Print what became of the front, and how far it lies from what was digitised."""
+def finding_rows(findings: Mapping[str, Any]) -> dict[str, str]:
+    """Say what became of the front, and how far it lies from what was digitised."""
+    rows = {}
     if "front" in findings:
-        front = findings["front"]
-        print_rows({"front": f"{front['outcome']}. {front['reason']}"})
-    for role in ("edge_error", "margin_error"):
+        rows["front"] = f"{findings['front']['outcome']}. {findings['front']['reason']}"
+    for role in ("front_error", "margin_error"):
         if role in findings:
-            print_rows({role.replace("_", " "): _deviation_sentence(findings[role])})
+            rows[role.replace("_", " ")] = _deviation_sentence(findings[role])
+    return rows
 
 
 def _deviation_sentence(figures: Mapping[str, Any]) -> str:
@@ -183,5 +183,6 @@ def print_scores(scores: dict[str, pd.DataFrame]) -> None:
 
 def print_rows(rows: Mapping[str, Any]) -> None:
     """Print names and values, a row each."""
+    width = max([12, *map(len, rows)])
     for name, value in rows.items():
-        typer.echo(f"{name:12} {value}")
+        typer.echo(f"{name:{width}} {value}")

@@ -25,7 +25,7 @@ from csc_xr.vectors import front_frame, write_layers
 Digitised = Mapping[str, geopandas.GeoSeries]
 """Lines that a person drew: ``edge``, the calving front, and ``margin``, the valley margin."""
 
-_REPORTS = {"edge": "FRONT", "margin": "MARGIN"}
+_REPORTS = {"front": "FRONT", "margin": "MARGIN"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FrontFiles:
     front : Front
         The front, or why there is none.
     deviations : dict of str to Deviation
-        From what was digitised: ``edge`` and ``margin``, those that were.
+        ``front`` and ``margin``, those that were digitised.
     outputs : dict of str to Path
         Files by role.
     """
@@ -49,7 +49,7 @@ class FrontFiles:
     @property
     def median_m(self) -> float | None:
         """Median distance from the digitised front; None where there is none to measure."""
-        known = self.deviations.get("edge")
+        known = self.deviations.get("front")
         return known.median_m if known is not None and known.count else None
 
     @property
@@ -164,13 +164,13 @@ def write_front(
         When a file cannot be written.
     """
     front = extract_front(classes, legend, settings=settings)
-    outputs = {"front": folder / f"{name}_front.gpkg", "classes": raster}
+    outputs = {"front lines": folder / f"{name}_front.gpkg", "classes": raster}
     rows = front_frame([front], scenes=[name], dates=[date_in_name(name)])
-    write_layers({"fronts": rows, **(layers or {})}, outputs["front"])
+    write_layers({"fronts": rows, **(layers or {})}, outputs["front lines"])
     write_class_geotiff(front.classes, raster, legend=with_front_class(legend)[0])
     deviations = {}
     if "edge" in digitised:
-        deviations["edge"] = front_error(front.lines, digitised["edge"])
+        deviations["front"] = front_error(front.lines, digitised["edge"])
     if "margin" in digitised:
         margins = extract_margins(classes, legend)
         deviations["margin"] = margin_error(margins, digitised["margin"])

@@ -277,6 +277,8 @@ def without_far_shore(classes: Codes) -> Codes:
     if not count:
         return classes
     fjord = pieces == np.bincount(pieces[pieces > 0]).argmax()
+    quarter = fjord.shape[1] // 4
+    fjord[:, :quarter] = fjord[:, -quarter:] = False
     above = np.logical_or.accumulate(fjord[::-1], axis=0)[::-1]
     return np.where(above & (classes == GLACIER), np.uint8(OTHER), classes)
 

@@ -7,17 +7,27 @@ from .export import (
     write_result_zarr,
 )
 from .figures.confusion import confusion_figure
+from .figures.fronts import error_histogram, overlay_figure, series_figure
 from .figures.maps import four_part_figure
 from .figures.training import history_figure
+from .fronts.deviation import Deviation, front_error, margin_error
+from .fronts.digitised import open_digitised
+from .fronts.extraction import Front, extract_front
+from .fronts.margins import extract_margins
+from .fronts.series import FrontSeries, front_series
+from .fronts.settings import FrontSettings
 from .grid import same_grid, scene_transform
 from .inference import classify_pixels, expand_tiles, mode_filter, predict_tiles
 from .inputs import list_images
 from .labels import find_labels, open_labels
 from .legend import GLACIER, RIVER, ClassLegend, LegendClass, open_legend
+from .metres import to_metres, with_pixel_size
 from .networks.builders import build_patch_network, build_tile_network
 from .networks.bundle import Network, open_network, save_network
 from .networks.card import NetworkCard
+from .polygons import class_polygons
 from .runs.folder import run_jobs
+from .runs.front_files import open_class_rasters, write_fronts, write_series
 from .runs.jobs import prepare_jobs
 from .runs.ledger import folder_status
 from .runs.scene import run_job
@@ -44,6 +54,7 @@ from .training.phase_one.report import TrainingReport
 from .training.phase_one.settings import TrainSettings
 from .training.phase_two.fitting import FitSettings, fit_patch_network, fit_pixel_classifier
 from .training.phase_two.sampling import draw_samples
+from .vectors import front_frame, write_layers, write_lines
 from .workflow import ClassifySettings, classify_scene
 
 __version__: str
@@ -55,7 +66,11 @@ __all__ = [
     "ClassKey",
     "ClassLegend",
     "ClassifySettings",
+    "Deviation",
     "FitSettings",
+    "Front",
+    "FrontSeries",
+    "FrontSettings",
     "LegendClass",
     "Network",
     "NetworkCard",
@@ -66,6 +81,7 @@ __all__ = [
     "add_copies",
     "build_patch_network",
     "build_tile_network",
+    "class_polygons",
     "classification_report",
     "classify_pixels",
     "classify_scene",
@@ -75,9 +91,12 @@ __all__ = [
     "count_tiles",
     "cut_images",
     "draw_samples",
+    "error_histogram",
     "expand_tiles",
     "export_compiled",
     "export_tile_folders",
+    "extract_front",
+    "extract_margins",
     "extract_tiles",
     "find_images",
     "find_labels",
@@ -86,13 +105,19 @@ __all__ = [
     "fit_tile_network",
     "folder_status",
     "four_part_figure",
+    "front_error",
+    "front_frame",
+    "front_series",
     "history_figure",
     "import_compiled",
     "import_tile_folders",
     "join_tiles",
     "list_images",
+    "margin_error",
     "mode_filter",
     "open_class_key",
+    "open_class_rasters",
+    "open_digitised",
     "open_labels",
     "open_legend",
     "open_network",
@@ -100,6 +125,7 @@ __all__ = [
     "open_scene",
     "open_stack",
     "open_tiles",
+    "overlay_figure",
     "predict_tiles",
     "prepare_jobs",
     "run_job",
@@ -107,17 +133,24 @@ __all__ = [
     "same_grid",
     "save_network",
     "scene_transform",
+    "series_figure",
     "split_tiles",
     "thin_tiles",
+    "to_metres",
     "train_network",
     "valid_pixels",
     "validate_scene",
     "with_class_key",
+    "with_pixel_size",
     "write_class_geotiff",
     "write_class_png",
     "write_float_geotiff",
+    "write_fronts",
+    "write_layers",
+    "write_lines",
     "write_result_zarr",
     "write_scene",
+    "write_series",
     "write_stack",
     "write_tiles",
 ]

@@ -11,6 +11,8 @@ from csc_xr.cli.options import FrontSetting, front_settings
 from csc_xr.cli.terminal import app, finding_rows, print_rows
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from csc_xr.fronts.series import FrontSeries
 
 Rasters = Annotated[
@@ -65,7 +67,7 @@ def front_error(
     predicted: Annotated[Path, typer.Argument(help="Lines found: vector file or raster.")],
     digitised: Annotated[Path, typer.Argument(help="Lines a person drew, in any of these forms.")],
     layer: Annotated[
-        str | None, typer.Option(help="Layer of the file of lines found (default: fronts).")
+        str | None, typer.Option(help="Layer of the file of lines found, where it has several.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file for the figures.")] = None,
     figure: Annotated[Path | None, typer.Option(help="PNG file for a histogram.")] = None,
@@ -81,7 +83,7 @@ def front_error(
     found = open_digitised(predicted, layer=layer)
     deviation = measure(found, open_digitised(digitised))
     figures = deviation.to_dict()
-    print_rows({name: f"{value:.4g}" for name, value in figures.items()})
+    print_rows({name: f"{value:.6g}" for name, value in figures.items()})
     if out is not None:
         write_table_csv(pd.DataFrame([figures]), out)
     if figure is not None:
@@ -109,20 +111,32 @@ def front_series(
     """Follow a calving front through dated class rasters of one place: table, lines, figures."""
     from csc_xr.legend import open_legend
     from csc_xr.runs.front_files import open_class_rasters, open_reference, write_series
-    from csc_xr.scene import open_scene
 
     known, settings = open_legend(legend), front_settings(front_setting)
     rasters = open_class_rasters(classes, legend=known, settings=settings, pixel_size_m=pixel_size)
     series, outputs = write_series(
         rasters, out,
         legend=known, settings=settings,
-        centreline=None if centreline is None else open_reference(centreline),
-        box=None if box is None else open_reference(box),
-        background=None if image is None else open_scene(image),
+        centreline=None if centreline is None else open_reference(centreline, "centreline"),
+        box=None if box is None else open_reference(box, "box"),
+        background=None if image is None else _background(image, pixel_size),
         overwrite=overwrite,
     )  # fmt: skip
     _print_series(series)
     print_rows(outputs)
+
+
+def _background(image: Path, pixel_size: float | None) -> xr.DataArray:
+    from csc_xr.grid import is_georeferenced
+    from csc_xr.metres import with_pixel_size
+    from csc_xr.scene import open_scene
+
+    scene = open_scene(image)
+    return (
+        scene
+        if pixel_size is None or is_georeferenced(scene)
+        else with_pixel_size(scene, pixel_size)
+    )
 
 
 def _print_series(series: FrontSeries) -> None:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import dask.array as da
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from csc_xr.fronts.outlines import Points, distances_at, trace
 from csc_xr.fronts.settings import PixelSettings
@@ -32,7 +34,12 @@ class Contact(NamedTuple):
 
 
 def find_contacts(
-    ice: da.Array, ocean: da.Array, codes: da.Array, settings: PixelSettings
+    ice: da.Array,
+    ocean: da.Array,
+    codes: da.Array,
+    settings: PixelSettings,
+    *,
+    within: BaseGeometry | None = None,
 ) -> list[Contact]:
     """Find the pieces of the glacier's outline that have ocean near them. Computes.
 
@@ -49,6 +56,8 @@ def find_contacts(
         Classes, shape (y, x), uint8.
     settings : PixelSettings
         How near, and how wide a frame is left out.
+    within : shapely geometry, optional
+        Columns and rows of pixel corners: outlines outside of it are passed over.
 
     Returns
     -------
@@ -63,7 +72,10 @@ def find_contacts(
     for outline in outlines:
         part = near[start : start + len(outline)]
         start += len(outline)
-        found += _runs(outline, part, ice.shape, settings)
+        allowed = np.ones(len(outline), bool)
+        if within is not None:
+            allowed = shapely.intersects_xy(within, outline[:, ::-1] + 0.5)
+        found += _runs(outline, part, allowed, ice.shape, settings)
     return sorted(found, key=lambda piece: (-len(piece.points), *piece.points[0]))
 
 
@@ -83,12 +95,16 @@ def _distances(
 
 
 def _runs(
-    outline: Points, near: NDArray[np.float64], shape: tuple[int, int], settings: PixelSettings
+    outline: Points,
+    near: NDArray[np.float64],
+    allowed: NDArray[np.bool_],
+    shape: tuple[int, int],
+    settings: PixelSettings,
 ) -> list[Contact]:
     """Cut one outline into the pieces along the ocean."""
     ocean_m, land_m, blank_m = near.T
     cut = _in_frame(outline, shape, settings) | (blank_m <= settings.frame_m)
-    at_ocean = (ocean_m <= settings.contact_m) & ~cut
+    at_ocean = (ocean_m <= settings.contact_m) & ~cut & allowed
     order = np.arange(len(outline))
     if (outline[0] == outline[-1]).all() and not at_ocean.all():
         order = np.roll(order[:-1], -int(np.argmin(at_ocean)))  # a ring begins where no piece is

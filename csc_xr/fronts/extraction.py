@@ -16,9 +16,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from pyproj import CRS
+from shapely.affinity import affine_transform
 from shapely.geometry import LineString
+from shapely.geometry.base import BaseGeometry
 
 from csc_xr.blockwise import map_places
+from csc_xr.errors import LineError
 from csc_xr.fronts.active_contour import firm_glacier
 from csc_xr.fronts.contact import Contact, find_contacts
 from csc_xr.fronts.outlines import Points, lines_on_map, raster_crs
@@ -30,6 +33,7 @@ from csc_xr.fronts.settings import (
     in_pixels,
     with_front_class,
 )
+from csc_xr.grid import scene_transform
 from csc_xr.legend import NODATA_CODE, ClassLegend
 from csc_xr.metres import to_metres
 
@@ -56,6 +60,8 @@ class Front:
         ocean beside it and not only near it; ``sinuosity``, its length over the distance
         between its ends; ``other_contact_m``, length of the other pieces of outline that have
         ocean near them. Only those that are known.
+    pieces : geopandas.GeoSeries
+        All pieces of the glacier's outline along the ocean, the front first, with its CRS.
     settings : FrontSettings
         How it was looked for.
     raster : xarray.DataArray
@@ -69,6 +75,7 @@ class Front:
     line: LineString | None
     crs: CRS
     measures: dict[str, float] = field(repr=False)
+    pieces: geopandas.GeoSeries = field(repr=False)
     settings: FrontSettings = field(repr=False)
     raster: xr.DataArray = field(repr=False)
     classes: xr.DataArray = field(repr=False)
@@ -80,7 +87,11 @@ class Front:
 
 
 def extract_front(
-    pixel_class: xr.DataArray, legend: ClassLegend, *, settings: FrontSettings | None = None
+    pixel_class: xr.DataArray,
+    legend: ClassLegend,
+    *,
+    settings: FrontSettings | None = None,
+    within: geopandas.GeoSeries | None = None,
 ) -> Front:
     """Find the calving front in a class raster. Computes.
 
@@ -98,6 +109,9 @@ def extract_front(
         What the codes stand for.
     settings : FrontSettings, optional
         Thresholds, and which classes are glacier and ocean.
+    within : geopandas.GeoSeries, optional
+        Polygons, in any CRS, that the front lies in: the end of one glacier, where a scene has
+        several, or its fjord, where classes of the valley sides are not to be trusted.
 
     Returns
     -------
@@ -109,11 +123,13 @@ def extract_front(
     LegendError
         When the legend lacks the classes of glacier or ocean.
     LineError
-        When the raster is not one of classes, or has no CRS.
+        When the raster is not one of classes, or has no CRS; when `within` holds other than
+        polygons, or has no CRS.
     """
     settings = settings or FrontSettings()
     codes = check_classes(pixel_class)
     pixels = in_pixels(settings, legend, pixel_class)
+    region = None if within is None else _in_pixels(within, pixel_class)
     report = partial(_report, pixel_class, codes, legend, settings, pixels)
     glacier = find_glacier(codes, pixels)
     if glacier is None:
@@ -123,7 +139,7 @@ def extract_front(
         least = f"{settings.min_ocean_m2 / 1e6:g} km2"
         return report("no ocean", f"No {_names(legend, settings.ocean)} covers {least} or more.")
     ice = firm_glacier(glacier, pixels).persist()
-    contacts = find_contacts(ice, ocean, codes, pixels)
+    contacts = find_contacts(ice, ocean, codes, pixels, within=region)
     if not contacts:
         reach = f"{settings.contact_m:g} m"
         return report("no contact", f"The glacier has no ocean within {reach}.", ice=ice)
@@ -135,8 +151,10 @@ def extract_front(
     diagonal = float(np.hypot(*(n * s for n, s in zip(codes.shape, pixels.pixel_m, strict=True))))
     if length_m > diagonal:
         reason = f"It would be {length_m:.0f} m long, more than the image: {diagonal:.0f} m."
-        return report("too long", reason, ice=ice, measures=measures)
-    found = partial(report, ice=ice, measures=measures, line=lines.iloc[0], contact=contacts[0])
+        return report("too long", reason, ice=ice, pieces=lines, measures=measures)
+    found = partial(
+        report, ice=ice, contact=contacts[0], line=lines.iloc[0], pieces=lines, measures=measures
+    )
     if contacts[0].cut:
         return found("touches the frame", "The front goes on beyond what the image shows.")
     return found("found", f"A front of {length_m:.0f} m.")
@@ -154,6 +172,7 @@ def _report(
     ice: da.Array | None = None,
     contact: Contact | None = None,
     line: LineString | None = None,
+    pieces: geopandas.GeoSeries | None = None,
     measures: dict[str, float] | None = None,
 ) -> Front:
     """Put together what was found, with rasters that show it."""
@@ -166,11 +185,28 @@ def _report(
         codes = da.where(ice.rechunk(codes.chunks) & ~spared, np.uint8(pixels.glacier[0]), codes)
     shown, front_code = with_front_class(legend)
     codes = da.where(drawn > 0, np.uint8(front_code), codes)
-    raster = pixel_class.copy(data=drawn).rename("front").drop_attrs()
+    raster = pixel_class.copy(data=drawn).rename("front").drop_attrs(deep=False)
     classes = pixel_class.copy(data=codes).assign_attrs(shown.flag_attributes())
+    crs = raster_crs(pixel_class)
+    none = geopandas.GeoSeries([], crs=crs)
     return Front(
-        outcome, reason, line, raster_crs(pixel_class), measures or {}, settings, raster, classes
-    )
+        outcome, reason, line, crs, measures or {},
+        none if pieces is None else pieces, settings, raster, classes,
+    )  # fmt: skip
+
+
+def _in_pixels(within: geopandas.GeoSeries, raster: xr.DataArray) -> BaseGeometry:
+    """Bring polygons to columns and rows of a raster, as one."""
+    polygons = within.geometry.dropna()
+    others = set(polygons.geom_type) - {"Polygon", "MultiPolygon"}
+    if polygons.crs is None or others or polygons.empty:
+        got = "no CRS" if polygons.crs is None else ", ".join(sorted(others)) or "none"
+        raise LineError(
+            f"The region that a front lies in must be polygons with a CRS, got {got}. Draw one "
+            "around the end of the glacier."
+        )
+    in_crs = polygons.to_crs(raster_crs(raster)).union_all()
+    return affine_transform(in_crs, (~scene_transform(raster)).to_shapely())
 
 
 def _pixels_inside(points: Points, ice: da.Array) -> NDArray[np.int64]:

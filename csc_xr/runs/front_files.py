@@ -9,6 +9,8 @@ from typing import Any
 
 import geopandas
 import pandas as pd
+import pyogrio
+import pyogrio.errors
 import xarray as xr
 
 from csc_xr.dates import date_in_name
@@ -19,12 +21,18 @@ from csc_xr.files import check_output_folder, check_target
 from csc_xr.fronts.extraction import Front, extract_front
 from csc_xr.fronts.margins import extract_margins
 from csc_xr.fronts.series import FrontSeries, front_series
-from csc_xr.fronts.settings import FrontSettings, in_pixels
+from csc_xr.fronts.settings import FrontSettings, check_classes, class_codes, in_pixels
 from csc_xr.grid import is_georeferenced
 from csc_xr.legend import ClassLegend
 from csc_xr.metres import with_pixel_size
 from csc_xr.polygons import class_polygons
-from csc_xr.runs.fronts import FrontFiles, find_digitised, open_all_digitised, write_front
+from csc_xr.runs.fronts import (
+    FrontFiles,
+    find_digitised,
+    land_classes,
+    open_all_digitised,
+    write_front,
+)
 from csc_xr.vector_styles import dated_style
 from csc_xr.vectors import front_frame, write_layers
 
@@ -85,7 +93,8 @@ def open_class_rasters(
     LegendError
         When the legend lacks glacier or ocean.
     LineError
-        When a raster has no CRS and there is no pixel size, or two have one name.
+        When a raster has no CRS and there is no pixel size, does not hold integers, or two have
+        one name.
     """
     rasters = [raster for source in sources for raster in _open(Path(source), pixel_size_m)]
     names = [raster.name for raster in rasters]
@@ -97,6 +106,7 @@ def open_class_rasters(
         )
     for raster in rasters:
         try:
+            check_classes(raster.classes)
             in_pixels(settings, legend, raster.classes)
         except LineError as error:
             raise LineError(f"{raster.source}: {error}") from error
@@ -143,10 +153,13 @@ def write_fronts(
     ------
     LabelError, LineError
         When something digitised is no line, or on another grid.
+    LegendError
+        When margins are wanted or were digitised, and the legend lacks the classes of land.
     OutputError
         When the folder cannot be written, or holds fronts that may not be replaced.
     """
     folder = check_output_folder(out)
+    land = land_classes(settings)
     digitised = {}
     for raster in rasters:
         for end in ("_front.gpkg", "_front.tif"):
@@ -154,17 +167,20 @@ def write_fronts(
         beside = raster.source.parent if lines is None else Path(lines)
         found = find_digitised(beside / f"{raster.name}.tif")
         digitised[raster.name] = open_all_digitised(found, like=raster.classes)
+        if margins or "margin" in found:
+            class_codes(legend, land, "land")
     for raster in rasters:
         layers: dict[str, geopandas.GeoDataFrame] = {}
         if margins:
-            traced = extract_margins(raster.classes, legend)
-            layers |= {} if traced.empty else {"margins": geopandas.GeoDataFrame(geometry=traced)}
+            traced = extract_margins(raster.classes, legend, land=land)
+            layers["margins"] = geopandas.GeoDataFrame(geometry=traced)
         if polygons:
             layers["classes"] = class_polygons(raster.classes, legend)
         yield raster, write_front(
             raster.classes, folder, raster.name,
             legend=legend, settings=settings, digitised=digitised[raster.name],
-            raster=folder / f"{raster.name}_front.tif", suffix="front", layers=layers,
+            raster=folder / f"{raster.name}_front.tif", suffix="front", date=raster.date,
+            layers={name: layer for name, layer in layers.items() if not layer.empty},
         )  # fmt: skip
 
 
@@ -211,7 +227,9 @@ def write_series(
     Raises
     ------
     ParameterError
-        When a raster has no date, or two have the same.
+        When a raster has no date, or the background does not show the fronts.
+    LineError
+        When centreline or box are not one line and one polygon of four corners.
     OutputError
         When the folder cannot be written, or holds a series that may not be replaced.
     """
@@ -229,27 +247,29 @@ def write_series(
     times = [raster.date for raster in dated]
     names = [raster.name for raster in dated]
     series = front_series(fronts, times=times, names=names, centreline=centreline, box=box)
+    place = f"{names[0]} to {names[-1]}"
+    if series.lines.empty:
+        del outputs["map"]
+    else:  # first, since it refuses a background that lies elsewhere
+        under = dated[-1].classes if background is None else background
+        overlay_figure(under, series, legend=legend, title=place, path=outputs["map"])
+    series_figure(series, title=f"Front positions, {place}", path=outputs["change"])
+    write_table_csv(series.table, outputs["table"])
     write_layers(
         _layers(series, fronts, dated), outputs["fronts"], styles={"fronts": dated_style(times)}
     )
-    write_table_csv(series.table, outputs["table"])
-    place = f"{names[0]} to {names[-1]}"
-    series_figure(series, title=f"Front positions, {place}", path=outputs["change"])
-    if series.lines.empty:
-        del outputs["map"]
-    else:
-        under = dated[-1].classes if background is None else background
-        overlay_figure(under, series, legend=legend, title=place, path=outputs["map"])
     return series, outputs
 
 
-def open_reference(path: str | Path) -> geopandas.GeoSeries:
+def open_reference(path: str | Path, layer: str) -> geopandas.GeoSeries:
     """Open a vector file that holds a centreline or a box.
 
     Parameters
     ----------
     path : str or Path
-        GeoPackage, GeoJSON or shapefile of one geometry.
+        GeoPackage, GeoJSON or shapefile of one geometry; or the ``fronts.gpkg`` of a series.
+    layer : str
+        Which to take of several layers: ``centreline`` or ``box``.
 
     Returns
     -------
@@ -259,11 +279,18 @@ def open_reference(path: str | Path) -> geopandas.GeoSeries:
     Raises
     ------
     LineError
-        When it cannot be read, or has no CRS.
+        When it cannot be read, has several layers but not this one, no geometry, or no CRS.
     """
     try:
-        shapes = geopandas.read_file(path).geometry
-    except (OSError, RuntimeError, ValueError) as error:
+        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+        chosen = layers[0] if len(layers) == 1 else layer
+        if chosen not in layers:
+            raise LineError(
+                f"{path} must have one layer of geometries, or one called {layer!r}, got "
+                f"{', '.join(layers) or 'none'}. Save the {layer} alone."
+            )
+        shapes = geopandas.read_file(path, layer=chosen).geometry
+    except pyogrio.errors.DataSourceError as error:
         raise LineError(f"A vector file must be readable, but {path} is not: {error}.") from error
     if shapes.crs is None:
         raise LineError(f"{path} must have a CRS, got none. Save it with the CRS it was drawn in.")

@@ -18,7 +18,7 @@ from csc_xr.fronts.deviation import Deviation, front_error, margin_error
 from csc_xr.fronts.digitised import find_edge, find_margin, open_digitised
 from csc_xr.fronts.extraction import Front, extract_front
 from csc_xr.fronts.margins import extract_margins
-from csc_xr.fronts.settings import FrontSettings, with_front_class
+from csc_xr.fronts.settings import LAND, FrontSettings, with_front_class
 from csc_xr.legend import ClassLegend
 from csc_xr.vectors import front_frame, write_layers
 
@@ -113,6 +113,22 @@ def open_all_digitised(
     return {role: open_digitised(path, like=like) for role, path in paths.items()}
 
 
+def land_classes(settings: FrontSettings) -> tuple[str | int, ...]:
+    """Give the classes whose outline is the valley margin.
+
+    Parameters
+    ----------
+    settings : FrontSettings
+        How fronts are looked for.
+
+    Returns
+    -------
+    tuple of str or int
+        Those of the settings; "Snow on Rock" and "Bedrock" where they name none.
+    """
+    return LAND if settings.land is None else settings.land
+
+
 def write_front(
     classes: xr.DataArray,
     folder: Path,
@@ -123,6 +139,7 @@ def write_front(
     digitised: Digitised,
     raster: Path,
     suffix: str,
+    date: Any = None,
     layers: Mapping[str, geopandas.GeoDataFrame] | None = None,
 ) -> FrontFiles:
     """Find a front and write it. Computes.
@@ -139,7 +156,7 @@ def write_front(
     folder : Path
         Where files go.
     name : str
-        Of the scene; a date in it is the front's.
+        Of the scene.
     legend : ClassLegend
         The classes.
     settings : FrontSettings
@@ -150,6 +167,8 @@ def write_front(
         File for the classes with the front in them.
     suffix : str
         End of the names of the reports.
+    date : datetime or numpy.datetime64, optional
+        When the scene was taken; by default the date in its name.
     layers : mapping of str to geopandas.GeoDataFrame, optional
         More to put into the GeoPackage, by name of the layer.
 
@@ -162,18 +181,23 @@ def write_front(
     ------
     OutputError
         When a file cannot be written.
+    LegendError
+        When margins were digitised, and the legend lacks the classes of land.
+    ParameterError
+        When the raster holds codes that the legend does not have.
     """
     front = extract_front(classes, legend, settings=settings)
     outputs = {"front lines": folder / f"{name}_front.gpkg", "classes": raster}
-    rows = front_frame([front], scenes=[name], dates=[date_in_name(name)])
-    write_layers({"fronts": rows, **(layers or {})}, outputs["front lines"])
-    write_class_geotiff(front.classes, raster, legend=with_front_class(legend)[0])
     deviations = {}
     if "edge" in digitised:
         deviations["front"] = front_error(front.lines, digitised["edge"])
     if "margin" in digitised:
-        margins = extract_margins(classes, legend)
+        margins = extract_margins(classes, legend, land=land_classes(settings))
         deviations["margin"] = margin_error(margins, digitised["margin"])
+    write_class_geotiff(front.classes, raster, legend=with_front_class(legend)[0])
+    dates = [date_in_name(name) if date is None else date]
+    rows = front_frame([front], scenes=[name], dates=dates)
+    write_layers({"fronts": rows, **(layers or {})}, outputs["front lines"])
     for role, deviation in deviations.items():
         report = f"{_REPORTS[role]}_{name}_{suffix}"
         written = {

@@ -24,6 +24,9 @@ Legend = Annotated[str, typer.Option(help="'glacier', or a JSON or CSV file of c
 PixelSize = Annotated[
     float | None, typer.Option(help="Metres to a pixel, for rasters without a CRS.")
 ]
+Within = Annotated[
+    Path | None, typer.Option(help="Vector file of polygons that the front lies in.")
+]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
@@ -34,6 +37,7 @@ def front(
     legend: Legend = "glacier",
     front_setting: FrontSetting = None,
     pixel_size: PixelSize = None,
+    within: Within = None,
     lines: Annotated[
         Path | None,
         typer.Option(help="Folder of EDGE_ and VM_ files (default: beside the rasters)."),
@@ -48,13 +52,14 @@ def front(
 ) -> None:
     """Find calving fronts in class rasters: lines for GIS, and errors where one was digitised."""
     from csc_xr.legend import open_legend
-    from csc_xr.runs.front_files import open_class_rasters, write_fronts
+    from csc_xr.runs.front_files import open_class_rasters, open_reference, write_fronts
 
     known, settings = open_legend(legend), front_settings(front_setting)
     rasters = open_class_rasters(classes, legend=known, settings=settings, pixel_size_m=pixel_size)
     for raster, found in write_fronts(
         rasters, out,
         legend=known, settings=settings, lines=lines,
+        within=None if within is None else open_reference(within),
         margins=margins, polygons=polygons, overwrite=overwrite,
     ):  # fmt: skip
         typer.secho(raster.name, bold=True)
@@ -97,6 +102,7 @@ def front_series(
     legend: Legend = "glacier",
     front_setting: FrontSetting = None,
     pixel_size: PixelSize = None,
+    within: Within = None,
     centreline: Annotated[
         Path | None, typer.Option(help="Vector file of one line along the flow (default: derived).")
     ] = None,
@@ -117,6 +123,7 @@ def front_series(
     series, outputs = write_series(
         rasters, out,
         legend=known, settings=settings,
+        within=None if within is None else open_reference(within),
         centreline=None if centreline is None else open_reference(centreline, "centreline"),
         box=None if box is None else open_reference(box, "box"),
         background=None if image is None else _background(image, pixel_size),
@@ -132,16 +139,15 @@ def _background(image: Path, pixel_size: float | None) -> xr.DataArray:
     from csc_xr.scene import open_scene
 
     scene = open_scene(image)
-    return (
-        scene
-        if pixel_size is None or is_georeferenced(scene)
-        else with_pixel_size(scene, pixel_size)
-    )
+    if pixel_size is None or is_georeferenced(scene):
+        return scene
+    return with_pixel_size(scene, pixel_size)
 
 
 def _print_series(series: FrontSeries) -> None:
     columns = ["time", "outcome", "length_m", "box_change_m", "centreline_change_m"]
-    typer.echo(series.table[columns].round(1).to_string(index=False, na_rep=""))
+    table = series.table[columns]
+    typer.echo(table.to_string(index=False, na_rep="", float_format="{:.1f}".format))
     gaps = series.table[series.table["box_position_m"].isna()]
     for row in gaps.itertuples():
         typer.echo(f"{row.name}: {row.outcome}. {row.reason}")

@@ -16,19 +16,15 @@ other.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial, reduce
+from functools import reduce
 
 import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from csc_xr.blockwise import map_halo
-from csc_xr.fronts.regions import fill_holes
+from csc_xr.fronts.regions import Mask, fill_holes, over_chunks
 from csc_xr.fronts.settings import PixelSettings, Radii
-
-Mask = NDArray[np.bool_]
 
 _REACH = 3
 """Pixels that a step looks to every side: one for the force, two for the smoothing."""
@@ -58,32 +54,10 @@ def firm_glacier(glacier: da.Array, settings: PixelSettings) -> da.Array:
         Shape (y, x), bool, lazy.
     """
     rows, columns = (m + 2 * c for m, c in zip(settings.margin, settings.closing, strict=True))
-    closed = _over_chunks(_widen_and_close, [glacier], max(rows, columns), settings).persist()
+    closed = over_chunks(_widen_and_close, [glacier], max(rows, columns), settings).persist()
     start = fill_holes(closed)
-    reach = _REACH * settings.iterations + max(settings.margin)
-    return _over_chunks(_contract, [start, glacier], reach, settings)
-
-
-def _over_chunks(
-    function: Callable[..., Mask], masks: list[da.Array], halo: int, settings: PixelSettings
-) -> da.Array:
-    stacked = da.stack([mask.rechunk(masks[0].chunks) for mask in masks])
-    # An image smaller than the halo is one chunk; its mirror image repeats from there.
-    halo = min(halo, *stacked.shape[1:])
-    found = map_halo(
-        partial(_trimmed, function, halo), stacked,
-        halo=halo, n_outputs=1, dtype=bool, argument=settings, edge="mirror",
-    )  # fmt: skip
-    return found[0]
-
-
-def _trimmed(
-    function: Callable[..., Mask], halo: int, block: Mask, argument: PixelSettings
-) -> Mask:
-    inside = slice(halo, -halo or None)
-    if (block == block[0, 0, 0]).all():  # all glacier or none of it
-        return block[:1, inside, inside]
-    return function(*block, argument)[None, inside, inside]
+    reach = _REACH * settings.iterations + max(settings.margin) + max(_beyond(settings.margin))
+    return over_chunks(_contract, [start, glacier], reach, settings)
 
 
 def _widen_and_close(glacier: Mask, settings: PixelSettings) -> Mask:
@@ -94,8 +68,19 @@ def _widen_and_close(glacier: Mask, settings: PixelSettings) -> Mask:
 
 
 def _contract(level_set: Mask, glacier: Mask, settings: PixelSettings) -> Mask:
-    inside = evolve(level_set, glacier, settings.iterations)
-    return np.asarray(ndimage.binary_erosion(inside, _diamond(settings.margin), border_value=1))
+    """Let the contour settle, narrow it, and give back what of the glacier it lost by that.
+
+    The contour rests one pixel outside the glacier's edge, or, where smoothing took it onto the
+    edge, one pixel inside; what is narrowed would lie two pixels inside there.
+    """
+    settled = evolve(level_set, glacier, settings.iterations)
+    narrow = ndimage.binary_erosion(settled, _diamond(settings.margin), border_value=1)
+    lost = ndimage.binary_dilation(narrow, _diamond(_beyond(settings.margin)))
+    return np.asarray(narrow | (glacier & lost))
+
+
+def _beyond(margin: Radii) -> Radii:
+    return margin[0] + 1, margin[1] + 1
 
 
 def _diamond(radii: Radii) -> Mask:

@@ -6,6 +6,8 @@ a byte a pixel for each.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import dask
@@ -15,8 +17,10 @@ from dask_image.ndmeasure import label
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from csc_xr.blockwise import map_places
+from csc_xr.blockwise import map_halo, map_places
 from csc_xr.fronts.settings import PixelSettings, Radii
+
+Mask = NDArray[np.bool_]
 
 _CHUNK = 4096
 """Side of the chunks regions are labelled in. The number of tasks grows with the square of the
@@ -82,33 +86,33 @@ def find_glacier(codes: da.Array, settings: PixelSettings) -> da.Array | None:
 
 
 def find_ocean(codes: da.Array, settings: PixelSettings) -> da.Array | None:
-    """Find the ocean: water of some size that is not cut off by the image. Computes.
+    """Find the ocean: water of some size and width that is not cut off by the image. Computes.
 
-    Regions with a pixel in the frame are dropped, except the largest of them; of the rest, those
-    of `min_ocean` and more stay, holes filled.
+    Holes are filled, strips narrower than `ocean_width` left out. Regions with a pixel in the
+    frame are dropped, except the largest of them; of the rest, those of `min_ocean` and more stay.
 
     Parameters
     ----------
     codes : dask.array.Array
         Classes, shape (y, x), uint8.
     settings : PixelSettings
-        Which codes, how wide a frame, how small an ocean.
+        Which codes, how wide a frame, how narrow and how small no ocean is.
 
     Returns
     -------
     dask.array.Array or None
         Shape (y, x), bool, computed; None where nothing is left.
     """
-    regions = label_regions(da.isin(codes, settings.ocean), corners=8, frame=settings.frame)
+    filled = fill_holes(da.isin(codes, settings.ocean))
+    wide = over_chunks(_without_strips, [filled], 3 * max(settings.ocean_width), settings)
+    regions = label_regions(wide.persist(), corners=8, frame=settings.frame)
     at_frame = np.where(regions.touching, regions.pixels, 0)
     chosen = ~regions.touching
     chosen[at_frame.argmax()] = True
     chosen[0] = False
     pieces = label_regions(regions.keep(chosen), corners=4)
     large = pieces.pixels >= max(settings.min_ocean, 1)
-    if not large.any():
-        return None
-    return fill_holes(pieces.keep(large))
+    return pieces.keep(large) if large.any() else None
 
 
 def fill_holes(mask: da.Array) -> da.Array:
@@ -180,6 +184,55 @@ def frame_mask(like: da.Array, frame: Radii) -> da.Array:
     near_y = (y < frame[0]) | (y >= height - frame[0])
     near_x = (x < frame[1]) | (x >= width - frame[1])
     return near_y[:, None] | near_x[None, :]
+
+
+def over_chunks(
+    function: Callable[..., Mask], masks: list[da.Array], halo: int, settings: PixelSettings
+) -> da.Array:
+    """Apply a function of masks that looks so far to every chunk that has an edge in it.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(*masks, settings)``: bool arrays of one shape to another. A mask that is
+        all true, or all false, must come out as it is.
+    masks : list of dask.array.Array
+        Shape (y, x), bool. Beyond the image lies its mirror image.
+    halo : int
+        Pixels that the function looks to every side.
+    settings : PixelSettings
+        Handed to every call.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape (y, x), bool, lazy.
+    """
+    stacked = da.stack([mask.rechunk(masks[0].chunks) for mask in masks])
+    # An image smaller than the halo is one chunk; its mirror image repeats from there.
+    halo = min(halo, *stacked.shape[1:])
+    found = map_halo(
+        partial(_trimmed, function, halo), stacked,
+        halo=halo, n_outputs=1, dtype=bool, argument=settings, edge="mirror",
+    )  # fmt: skip
+    return found[0]
+
+
+def _trimmed(
+    function: Callable[..., Mask], halo: int, block: Mask, argument: PixelSettings
+) -> Mask:
+    inside = slice(halo, -halo or None)
+    if (block == block[0, 0, 0]).all():
+        return block[:1, inside, inside]
+    return function(*block, argument)[None, inside, inside]
+
+
+def _without_strips(ocean: Mask, settings: PixelSettings) -> Mask:
+    """Open a mask, and let what is left grow back along its own edges."""
+    box = tuple(2 * radius + 1 for radius in settings.ocean_width)
+    middle = ndimage.minimum_filter(ocean.view(np.uint8), box)
+    grown = ndimage.maximum_filter(ndimage.maximum_filter(middle, box), box)
+    return np.asarray(ocean & grown.view(bool))
 
 
 def _count(

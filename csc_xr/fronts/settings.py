@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import dask.array as da
 import numpy as np
@@ -41,6 +41,9 @@ class FrontSettings:
         where no front is looked for.
     min_ocean_m2 : float
         Smaller pieces of water are no ocean.
+    min_ocean_width_m : float
+        Narrower strips of water are no ocean: along shaded valley sides and the snow line, mixed
+        pixels are often classed as mélange. Not among the published thresholds; 0 keeps strips.
     margin_m : float
         The glacier is widened by so much before the active contour, and narrowed after it.
     closing_m : float
@@ -61,6 +64,7 @@ class FrontSettings:
     land: tuple[str | int, ...] | None = None
     frame_m: float = 100.0
     min_ocean_m2: float = 1e6
+    min_ocean_width_m: float = 200.0
     margin_m: float = 20.0
     closing_m: float = 300.0
     iterations: int = 30
@@ -69,7 +73,7 @@ class FrontSettings:
     refine: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("frame_m", "min_ocean_m2", "margin_m", "closing_m", "contact_m", "simplify_m"):
+        for name in (field.name for field in fields(self) if field.type == "float"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ParameterError(f"{name} must be 0 or more, got {value!r}.")
@@ -94,7 +98,7 @@ class PixelSettings:
         Height and width of a pixel in metres.
     frame_m, contact_m : float
         As they were given.
-    frame, margin, closing, contact : tuple of int
+    frame, ocean_width, margin, closing, contact : tuple of int
         Reach along y and x; at least 1 for the frame and the contact.
     min_ocean : float
         Pixels.
@@ -109,6 +113,7 @@ class PixelSettings:
     frame_m: float
     contact_m: float
     frame: Radii
+    ocean_width: Radii
     margin: Radii
     closing: Radii
     contact: Radii
@@ -164,6 +169,7 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: xr.DataArray
         frame_m=settings.frame_m,
         contact_m=settings.contact_m,
         frame=reach(settings.frame_m, 1),
+        ocean_width=reach(settings.min_ocean_width_m / 2),
         margin=reach(settings.margin_m),
         closing=reach(settings.closing_m / 2),
         contact=reach(settings.contact_m, 1),

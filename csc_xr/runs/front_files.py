@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ def write_fronts(
     *,
     legend: ClassLegend,
     settings: FrontSettings,
+    within: geopandas.GeoSeries | None = None,
     lines: str | Path | None = None,
     margins: bool = False,
     polygons: bool = False,
@@ -136,6 +138,8 @@ def write_fronts(
         The classes.
     settings : FrontSettings
         How to look for fronts.
+    within : geopandas.GeoSeries, optional
+        Polygons that the fronts lie in.
     lines : str or Path, optional
         Folder of the digitised ``EDGE_<name>`` and ``VM_<name>``; by default that of each raster.
     margins, polygons : bool
@@ -181,6 +185,7 @@ def write_fronts(
             legend=legend, settings=settings, digitised=digitised[raster.name],
             raster=folder / f"{raster.name}_front.tif", suffix="front", date=raster.date,
             layers={name: layer for name, layer in layers.items() if not layer.empty},
+            within=within,
         )  # fmt: skip
 
 
@@ -190,6 +195,7 @@ def write_series(
     *,
     legend: ClassLegend,
     settings: FrontSettings,
+    within: geopandas.GeoSeries | None = None,
     centreline: geopandas.GeoSeries | None = None,
     box: geopandas.GeoSeries | None = None,
     background: xr.DataArray | None = None,
@@ -210,6 +216,8 @@ def write_series(
         The classes.
     settings : FrontSettings
         How to look for fronts.
+    within : geopandas.GeoSeries, optional
+        Polygons that the fronts lie in.
     centreline, box : geopandas.GeoSeries, optional
         What to measure by; by default derived from the fronts.
     background : xarray.DataArray, optional
@@ -243,7 +251,8 @@ def write_series(
     for path in outputs.values():
         check_target(path, folder=False, overwrite=overwrite)
     dated = _in_order(rasters)
-    fronts = [extract_front(raster.classes, legend, settings=settings) for raster in dated]
+    find = partial(extract_front, legend=legend, settings=settings, within=within)
+    fronts = [find(raster.classes) for raster in dated]
     times = [raster.date for raster in dated]
     names = [raster.name for raster in dated]
     series = front_series(fronts, times=times, names=names, centreline=centreline, box=box)
@@ -261,14 +270,14 @@ def write_series(
     return series, outputs
 
 
-def open_reference(path: str | Path, layer: str) -> geopandas.GeoSeries:
-    """Open a vector file that holds a centreline or a box.
+def open_reference(path: str | Path, layer: str | None = None) -> geopandas.GeoSeries:
+    """Open a vector file that holds a centreline, a box, or the region of a front.
 
     Parameters
     ----------
     path : str or Path
-        GeoPackage, GeoJSON or shapefile of one geometry; or the ``fronts.gpkg`` of a series.
-    layer : str
+        GeoPackage, GeoJSON or shapefile; or the ``fronts.gpkg`` of a series.
+    layer : str, optional
         Which to take of several layers: ``centreline`` or ``box``.
 
     Returns
@@ -285,9 +294,10 @@ def open_reference(path: str | Path, layer: str) -> geopandas.GeoSeries:
         layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
         chosen = layers[0] if len(layers) == 1 else layer
         if chosen not in layers:
+            named = "" if layer is None else f", or one called {layer!r}"
             raise LineError(
-                f"{path} must have one layer of geometries, or one called {layer!r}, got "
-                f"{', '.join(layers) or 'none'}. Save the {layer} alone."
+                f"{path} must have one layer of geometries{named}, got "
+                f"{', '.join(layers) or 'none'}. Save what is meant alone."
             )
         shapes = geopandas.read_file(path, layer=chosen).geometry
     except pyogrio.errors.DataSourceError as error:

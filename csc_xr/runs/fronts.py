@@ -141,6 +141,7 @@ def write_front(
     suffix: str,
     date: Any = None,
     layers: Mapping[str, geopandas.GeoDataFrame] | None = None,
+    within: geopandas.GeoSeries | None = None,
 ) -> FrontFiles:
     """Find a front and write it. Computes.
 
@@ -171,6 +172,8 @@ def write_front(
         When the scene was taken; by default the date in its name.
     layers : mapping of str to geopandas.GeoDataFrame, optional
         More to put into the GeoPackage, by name of the layer.
+    within : geopandas.GeoSeries, optional
+        Polygons that the front lies in.
 
     Returns
     -------
@@ -186,7 +189,7 @@ def write_front(
     ParameterError
         When the raster holds codes that the legend does not have.
     """
-    front = extract_front(classes, legend, settings=settings)
+    front = extract_front(classes, legend, settings=settings, within=within)
     outputs = {"front lines": folder / f"{name}_front.gpkg", "classes": raster}
     deviations = {}
     if "edge" in digitised:

@@ -69,9 +69,7 @@ def main() -> None:
 
     network = open_network(str(files("csc_xr") / "data" / "fjord_tiles.keras"))
     settings = ClassifySettings(patch_size=5, fit=FitSettings(steps=arguments.steps))
-    done = classify_stack(
-        open_stack(images), network, arguments.out / "classes", settings=settings
-    )
+    done = classify_stack(open_stack(images), network, arguments.out / "classes", settings=settings)
 
     how = FrontSettings(min_ocean_m2=5e5)  # the scene is small
     rasters = open_class_rasters([done.store], legend=GLACIER, settings=how)

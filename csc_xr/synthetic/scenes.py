@@ -108,7 +108,8 @@ def fjord(
         Lazy `scene` (band, y, x), uint16, reflectance x 10000, bands red, green, blue, nir;
         lazy `labels` (y, x), uint8, GLACIER codes 1 to 7; and, computed at once,
         `front_x` and `front_y` (front_vertex), float64, the main glacier's calving front from
-        wall to wall, or to the border of the scene, in CRS coordinates, a vertex for each row.
+        wall to wall, or to the border of the scene, in CRS coordinates, a vertex for each row, with
+        the glacier on the left.
 
     Raises
     ------
@@ -144,6 +145,8 @@ def fjord(
     transform = Affine(pixel_size, 0.0, origin[0], 0.0, -pixel_size, origin[1])
     columns, rows = front_line(settings)
     mirrored = draw_plan(settings).mirrored
+    if not mirrored:  # up the scene, with the glacier on the left
+        columns, rows = columns[::-1], rows[::-1]
     dataset = _dataset(
         _Pixels(
             partial(fjord_image, settings), mirrored, (4, *settings.shape), np.dtype(np.uint16)

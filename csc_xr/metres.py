@@ -151,7 +151,7 @@ def _measurable(crs: CRS | None, what: str) -> CRS:
     if crs is None:
         raise LineError(
             f"{what} need a CRS to be measured in metres, got none. Name it (.rio.write_crs, "
-            ".set_crs); to an image without one, give its pixel size with with_pixel_size."
+            ".set_crs), or give an image its pixel size (with_pixel_size, --pixel-size)."
         )
     local = crs.is_engineering and all(axis.unit_conversion_factor == 1 for axis in crs.axis_info)
     if not (crs.is_projected or crs.is_geographic or local):

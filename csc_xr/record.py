@@ -39,7 +39,6 @@ _PACKAGES = (
     "geopandas",
     "shapely",
     "pyproj",
-    "dask-image",
     "scikit-image",
     "scikit-learn",
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import numpy as np
+import pyogrio
 import xarray as xr
 import zarr
 from fronts_for_tests import ICE, NORTH_UP, QUICK, ROCK, SNOW_ON_ROCK, WATER, fjord_codes, raster
@@ -16,6 +19,7 @@ from rasters_for_tests import write_raster
 
 from csc_xr.export import write_class_geotiff
 from csc_xr.fronts.extraction import Front, extract_front
+from csc_xr.fronts.settings import FrontSettings
 from csc_xr.legend import GLACIER, ClassLegend
 from csc_xr.networks.bundle import Network
 from csc_xr.networks.card import NetworkCard
@@ -25,13 +29,13 @@ from csc_xr.vectors import write_lines
 
 NAME = "gl_20170821"
 CODES = fjord_codes((100, 120))
-SETTING = {
-    "frame_m": 40, "min_ocean_m2": 1e5, "margin_m": 20, "closing_m": 60, "iterations": 4,
-    "contact_m": 80,
-}  # fmt: skip
 WORDS = tuple(
-    word for name, value in SETTING.items() for word in ("--front-setting", f"{name}={value}")
+    word
+    for name, value in asdict(QUICK).items()
+    if value != getattr(FrontSettings(), name)
+    for word in ("--front-setting", f"{name}={value}")
 )
+"""The settings `QUICK` on the command line."""
 PLACE = {"driver": "GTiff", "transform": NORTH_UP, "crs": "EPSG:32624"}
 _LEVELS = {WATER: 30, ICE: 128, SNOW_ON_ROCK: 225, ROCK: 225}
 
@@ -70,7 +74,13 @@ def write_fjord(folder: Path, name: str = NAME, codes: np.ndarray = CODES, **pro
 
 def true_front(codes: np.ndarray = CODES) -> Front:
     """Find the front in the true classes."""
-    return extract_front(raster(codes), GLACIER, settings=QUICK)
+    return _front_in(codes.tobytes(), codes.shape)
+
+
+@cache
+def _front_in(codes: bytes, shape: tuple[int, int]) -> Front:
+    classes = np.frombuffer(codes, np.uint8).reshape(shape)
+    return extract_front(raster(classes), GLACIER, settings=QUICK)
 
 
 def write_edge(folder: Path, name: str = NAME, pixels: np.ndarray | None = None) -> Path:
@@ -93,7 +103,7 @@ def write_classes(path: Path, codes: np.ndarray = CODES) -> Path:
 
 def retreated(columns: int) -> np.ndarray:
     """Give the classes after the front went back, by whole columns."""
-    codes = fjord_codes((100, 120))
+    codes = CODES.copy()
     for row, classes in enumerate(codes):
         ice = np.flatnonzero(classes == ICE)
         if len(ice):
@@ -125,3 +135,13 @@ def write_stack(path: Path, scenes: list[np.ndarray], *, lead: str, names: list[
     group = zarr.open_group(path, mode="r+", zarr_format=3)
     group["pixel_class"][:] = np.stack(scenes)
     return path
+
+
+def layers_of(path: Path) -> list[str]:
+    """List the layers of a file that hold geometries."""
+    return [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+
+
+def rows_of(path: Path, layer: str = "fronts") -> geopandas.GeoDataFrame:
+    """Read a layer."""
+    return geopandas.read_file(path, layer=layer)

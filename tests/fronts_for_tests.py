@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import rasterio.crs
+import shapely
 import xarray as xr
 from affine import Affine
 from scipy import ndimage
@@ -20,6 +21,7 @@ from skimage.segmentation import morphological_geodesic_active_contour, morphsna
 
 from csc_xr import blockwise
 from csc_xr.fronts import regions
+from csc_xr.fronts.extraction import Front, extract_front
 from csc_xr.fronts.settings import FrontSettings
 from csc_xr.grid import place, scene_transform
 from csc_xr.legend import GLACIER
@@ -28,7 +30,13 @@ from csc_xr.metres import pixel_size_m
 WATER, ICEBERGS, MELANGE, ICE, SNOW_ON_ICE, SNOW_ON_ROCK, ROCK, FRONT = range(1, 9)
 NORTH_UP = Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 7_400_000.0)  # 66.7 N, in EPSG:32624
 QUICK = FrontSettings(
-    frame_m=40, min_ocean_m2=1e5, margin_m=20, closing_m=60, iterations=4, contact_m=80
+    frame_m=40,
+    min_ocean_m2=1e5,
+    min_ocean_width_m=40,
+    margin_m=20,
+    closing_m=60,
+    iterations=4,
+    contact_m=80,
 )
 """Thresholds that fit images of 100 pixels, cut into chunks."""
 
@@ -73,8 +81,32 @@ def raster(
     chunks: Any = None,
 ) -> xr.DataArray:
     """Class raster; lazy when chunks are given."""
-    pixels = xr.DataArray(codes if chunks is None else da.from_array(codes, chunks), dims=("y", "x"))
+    pixels = xr.DataArray(
+        codes if chunks is None else da.from_array(codes, chunks), dims=("y", "x")
+    )
     return place(pixels, transform, crs and rasterio.crs.CRS.from_user_input(crs))
+
+
+def front_of(codes: np.ndarray, settings: FrontSettings = QUICK, **grid: Any) -> Front:
+    return extract_front(raster(codes, **grid), GLACIER, settings=settings)
+
+
+def vertices(front: Front) -> np.ndarray:
+    assert front.line is not None, front.reason
+    return np.asarray(front.line.coords)
+
+
+def turned(codes: np.ndarray) -> dict[str, xr.DataArray]:
+    """The same image on the map, its rows and columns in other orders."""
+    image = raster(codes)
+    swap = Affine(0, 1, 0, 1, 0, 0)
+    return {
+        "north up": image,
+        "south up": image.isel(y=slice(None, None, -1)),
+        "mirrored": image.isel(x=slice(None, None, -1)),
+        "upside down": image.isel(y=slice(None, None, -1), x=slice(None, None, -1)),
+        "transposed": raster(codes.T, transform=NORTH_UP @ swap),
+    }
 
 
 @contextmanager
@@ -87,25 +119,29 @@ def small_chunks(labelled: int, worked: int) -> Iterator[None]:
 
 
 class PlainFront(NamedTuple):
-    """What the method finds; masks and raster of shape (y, x), line as x and y on the map."""
+    """What the method finds; masks and raster of shape (y, x), lines as x and y on the map.
+
+    "too long" is for who measures in metres.
+    """
 
     ice: np.ndarray
     outcome: str
-    line: np.ndarray | None = None
-    drawn: np.ndarray | None = None
-    length: float = 0.0
+    lines: list[np.ndarray]
+    drawn: np.ndarray
+    contact_share: float = 0.0
 
 
-def plain_front(pixel_class: xr.DataArray, settings: FrontSettings) -> PlainFront:
-    """The whole method on whole arrays; length in units of the map."""
+def plain_front(
+    pixel_class: xr.DataArray, settings: FrontSettings, *, within: shapely.Polygon | None = None
+) -> PlainFront:
+    """The whole method on whole arrays."""
     codes, size = pixel_class.to_numpy(), pixel_size_m(pixel_class)
     glacier = plain_glacier(np.isin(codes, codes_of(settings.glacier)))
     ocean = plain_ocean(np.isin(codes, codes_of(settings.ocean)), settings, size)
-    nothing = np.zeros(codes.shape, bool)
-    if glacier is None:
-        return PlainFront(nothing, "no glacier")
-    if ocean is None:
-        return PlainFront(nothing, "no ocean")
+    nothing = np.zeros(codes.shape, np.uint8)
+    if glacier is None or ocean is None:
+        missing = "no glacier" if glacier is None else "no ocean"
+        return PlainFront(nothing > 0, missing, [], nothing)
     ice = plain_ice(glacier, settings, size)
     known = (0, *codes_of(settings.glacier), *codes_of(settings.ocean))
     land = ~np.isin(codes, known) & ~ice & ~ocean
@@ -113,21 +149,31 @@ def plain_front(pixel_class: xr.DataArray, settings: FrontSettings) -> PlainFron
     pieces = []
     for outline in find_contours(ice, 0.5, fully_connected="low"):
         vertices = [Vertex(place, ice, metres, settings, size) for place in outline.tolist()]
+        if within is not None:
+            for vertex, point in zip(vertices, on_map(outline, pixel_class), strict=True):
+                vertex.at_ocean &= bool(shapely.intersects_xy(within, *point))
         if ice_on_the_right(vertices):
             vertices.reverse()
         pieces += plain_pieces(vertices)
     if not pieces:
-        return PlainFront(ice, "no contact")
-    piece, cut = min(pieces, key=lambda found: (-len(found[0]), found[0][0].place))
-    drawn = np.zeros(codes.shape, np.uint8)
-    for vertex in piece:
-        drawn[vertex.inside] = 1
-    transform = scene_transform(pixel_class)
-    line = np.array([transform * (v.place[1] + 0.5, v.place[0] + 0.5) for v in piece])
-    if transform.determinant > 0:
-        line = line[::-1]
-    length = float(np.hypot(*np.diff(line, axis=0).T).sum())
-    return PlainFront(ice, "touches the frame" if cut else "found", line, drawn, length)
+        return PlainFront(ice, "no contact", [], nothing)
+    pieces.sort(key=lambda found: (-len(found[0]), found[0][0].place))
+    front, cut = pieces[0]
+    for vertex in front:
+        nothing[vertex.inside] = 1
+    lines = [on_map([vertex.place for vertex in piece], pixel_class) for piece, _ in pieces]
+    if scene_transform(pixel_class).determinant > 0:
+        lines = [line[::-1] for line in lines]
+    outcome = "touches the frame" if cut else "found"
+    beside = np.mean([vertex.ocean_m <= max(size) for vertex in front])
+    return PlainFront(ice, outcome, lines, nothing, float(beside))
+
+
+def on_map(places: np.ndarray, image: xr.DataArray) -> np.ndarray:
+    """Rows and columns of pixel centres, as x and y."""
+    y, x = np.asarray(places).T + 0.5
+    a, b, c, d, e, f = tuple(scene_transform(image))[:6]
+    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
 def codes_of(names: tuple[str | int, ...]) -> list[int]:
@@ -145,6 +191,7 @@ def plain_ocean(
     mask: np.ndarray, settings: FrontSettings, size: tuple[float, float]
 ) -> np.ndarray | None:
     rows, columns = (max(1, round(settings.frame_m / step)) for step in size)
+    mask = plain_width(ndimage.binary_fill_holes(mask), settings, size)
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     at_frame = set(labels.ravel().tolist()) - {0}
     at_frame -= at_frame - {
@@ -155,11 +202,22 @@ def plain_ocean(
     sizes = np.bincount(labels.ravel())
     dropped = sorted(at_frame, key=lambda number: sizes[number])[:-1]
     pieces, count = ndimage.label(mask & ~np.isin(labels, dropped))
-    large = [n for n in range(1, count + 1) if (pieces == n).sum() * math.prod(size) >=
-             settings.min_ocean_m2]
-    if not large:
-        return None
-    return ndimage.binary_fill_holes(np.isin(pieces, large))
+    large = [
+        n
+        for n in range(1, count + 1)
+        if (pieces == n).sum() * math.prod(size) >= settings.min_ocean_m2
+    ]
+    return np.isin(pieces, large) if large else None
+
+
+def plain_width(mask: np.ndarray, settings: FrontSettings, size: tuple[float, float]) -> np.ndarray:
+    """Where a box fits in, and what lies within a box of there."""
+    rows, columns = (round(settings.min_ocean_width_m / 2 / step) for step in size)
+    far = 3 * max(rows, columns)
+    wide = np.pad(mask, far, mode="symmetric")
+    box, larger = (np.ones((2 * n * rows + 1, 2 * n * columns + 1)) for n in (1, 2))
+    grown = ndimage.binary_dilation(ndimage.binary_erosion(wide, box, border_value=1), larger)
+    return mask & grown[far : far + mask.shape[0], far : far + mask.shape[1]]
 
 
 def plain_ice(
@@ -168,13 +226,6 @@ def plain_ice(
     margin = [round(settings.margin_m / step) for step in size]
     closing = [round(settings.closing_m / 2 / step) for step in size]
     far = 5 + max(margin) + 2 * max(closing) + 3 * settings.iterations
-    diamond = np.array(
-        [
-            [abs(y) / max(margin[0], 1) + abs(x) / max(margin[1], 1) <= 1
-             for x in range(-margin[1], margin[1] + 1)]
-            for y in range(-margin[0], margin[0] + 1)
-        ]
-    )  # fmt: skip
     box = np.ones([2 * radius + 1 for radius in closing], bool)
 
     def mirrored(mask: np.ndarray) -> np.ndarray:
@@ -183,20 +234,34 @@ def plain_ice(
     def cropped(mask: np.ndarray) -> np.ndarray:
         return mask[far:-far, far:-far]
 
-    wide = ndimage.binary_dilation(mirrored(glacier), diamond)
+    wide = ndimage.binary_dilation(mirrored(glacier), diamond(*margin))
     start = ndimage.binary_fill_holes(cropped(ndimage.binary_closing(wide, box)))
     inside = plain_contour(mirrored(start), mirrored(glacier), settings.iterations)
-    return cropped(ndimage.binary_erosion(inside, diamond))
+    narrow = ndimage.binary_erosion(inside, diamond(*margin))
+    near = ndimage.binary_dilation(narrow, diamond(margin[0] + 1, margin[1] + 1))
+    return cropped(narrow) | (glacier & cropped(near))
 
 
-def plain_contour(start: np.ndarray, glacier: np.ndarray, iterations: int) -> np.ndarray:
+def diamond(rows: int, columns: int) -> np.ndarray:
+    return np.array(
+        [
+            [abs(y) / max(rows, 1) + abs(x) / max(columns, 1) <= 1
+             for x in range(-columns, columns + 1)]
+            for y in range(-rows, rows + 1)
+        ]
+    )  # fmt: skip
+
+
+def plain_contour(
+    start: np.ndarray, glacier: np.ndarray, iterations: int, *, balloon: float = -0.5
+) -> np.ndarray:
     """The active contour of scikit-image, as published."""
     with pytest.MonkeyPatch.context() as patch:  # it goes on where the call before has left off
         order = [lambda u: morphsnakes.sup_inf(morphsnakes.inf_sup(u)),
                  lambda u: morphsnakes.inf_sup(morphsnakes.sup_inf(u))]  # fmt: skip
         patch.setattr(morphsnakes, "_curvop", morphsnakes._fcycle(order))
         return morphological_geodesic_active_contour(
-            1.0 - glacier, iterations, init_level_set=start, smoothing=1, balloon=-0.5,
+            1.0 - glacier, iterations, init_level_set=start, smoothing=1, balloon=balloon,
             threshold=0.6,
         ).astype(bool)  # fmt: skip
 
@@ -222,13 +287,13 @@ class Vertex:
         beside = [tuple(side(n) for n in place) for side in (math.floor, math.ceil)]
         (self.inside,) = [pixel for pixel in beside if ice[pixel]]
         (self.outside,) = [pixel for pixel in beside if not ice[pixel]]
-        ocean_m, land_m, blank_m = (min(field[p] for p in beside) for field in metres)
+        self.ocean_m, land_m, blank_m = (min(field[p] for p in beside) for field in metres)
         self.cut = blank_m <= settings.frame_m
         for along, length, step in zip(place, ice.shape, size, strict=True):
             frame = max(1, round(settings.frame_m / step))
             self.cut |= not frame <= along <= length - 1 - frame
-        self.at_ocean = ocean_m <= settings.contact_m and not self.cut
-        self.at_land = land_m < ocean_m
+        self.at_ocean = self.ocean_m <= settings.contact_m and not self.cut
+        self.at_land = land_m < self.ocean_m
 
 
 def ice_on_the_right(vertices: list[Vertex]) -> bool:

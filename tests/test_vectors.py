@@ -46,6 +46,7 @@ def front(outcome: str = "found", **measures: float) -> Front:
         line=LINE if measures else None,
         crs=CRS(32624),
         measures=measures,
+        pieces=geopandas.GeoSeries([], crs=CRS(32624)),
         settings=FrontSettings(contact_m=90.0),
         raster=blank,
         classes=blank,

@@ -206,7 +206,8 @@ def front_settings(given: list[str] | None) -> FrontSettings:
 def _read(kind: str, text: str) -> Any:
     """Read a value of a kind of setting."""
     if kind.startswith("tuple"):
-        return tuple(int(part) if part.isdigit() else part for part in words(text) or ())
+        parts = [part for part in words(text) or () if part]
+        return tuple(int(part) if part.isdigit() else part for part in parts)
     if kind == "bool":
         return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
     return int(text) if kind == "int" else float(text)

@@ -106,11 +106,13 @@ def _runs(
     cut = _in_frame(outline, shape, settings) | (blank_m <= settings.frame_m)
     at_ocean = (ocean_m <= settings.contact_m) & ~cut & allowed
     order = np.arange(len(outline))
-    if (outline[0] == outline[-1]).all() and not at_ocean.all():
+    closed = bool((outline[0] == outline[-1]).all())
+    if closed and not at_ocean.all():
         order = np.roll(order[:-1], -int(np.argmin(at_ocean)))  # a ring begins where no piece is
         order = np.append(order, order[0])
     at_ocean, cut, facing = (array[order] for array in (at_ocean, cut, ocean_m <= land_m))
-    cut_beside = np.concatenate([[True], cut, [True]])  # an outline ends where the image does
+    # An outline ends where the image does; a ring has no end.
+    cut_beside = np.concatenate([[not closed], cut, [not closed]])
     changes = np.diff(np.concatenate([[False], at_ocean, [False]]).astype(np.int8))
     pieces = []
     for first, stop in zip(np.flatnonzero(changes > 0), np.flatnonzero(changes < 0), strict=True):

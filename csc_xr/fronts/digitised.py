@@ -208,7 +208,7 @@ def _open_vector(source: Path, layer: str | None) -> geopandas.GeoSeries:
         if layer is None and len(layers) > 1:
             raise LineError(
                 f"One layer must be chosen in {source}, which has {', '.join(layers)}. "
-                "Name it with layer=."
+                "Name it with layer= (--layer), or save it alone."
             )
         if layer is not None and layer not in layers:
             raise LineError(

@@ -14,8 +14,10 @@ import dask.array as da
 import geopandas
 import numpy as np
 import xarray as xr
+from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
+from rasterio.features import rasterize
 from shapely.affinity import affine_transform
 from shapely.geometry import LineString
 from shapely.geometry.base import BaseGeometry
@@ -111,7 +113,8 @@ def extract_front(
         Thresholds, and which classes are glacier and ocean.
     within : geopandas.GeoSeries, optional
         Polygons, in any CRS, that the front lies in: the end of one glacier, where a scene has
-        several, or its fjord, where classes of the valley sides are not to be trusted.
+        several, or its fjord, where classes of the valley sides are not to be trusted. The glacier
+        is then the region with the most pixels in them.
 
     Returns
     -------
@@ -131,9 +134,11 @@ def extract_front(
     pixels = in_pixels(settings, legend, pixel_class)
     region = None if within is None else _in_pixels(within, pixel_class)
     report = partial(_report, pixel_class, codes, legend, settings, pixels)
-    glacier = find_glacier(codes, pixels)
+    where = "" if region is None else " in the region given"
+    inside = None if region is None else map_places(_cover, codes, dtype=bool, argument=region)
+    glacier = find_glacier(codes, pixels, inside=inside)
     if glacier is None:
-        return report("no glacier", f"No pixel is {_names(legend, settings.glacier)}.")
+        return report("no glacier", f"No pixel is {_names(legend, settings.glacier)}{where}.")
     ocean = find_ocean(codes, pixels)
     if ocean is None:
         least = f"{settings.min_ocean_m2 / 1e6:g} km2"
@@ -142,7 +147,7 @@ def extract_front(
     contacts = find_contacts(ice, ocean, codes, pixels, within=region)
     if not contacts:
         reach = f"{settings.contact_m:g} m"
-        return report("no contact", f"The glacier has no ocean within {reach}.", ice=ice)
+        return report("no contact", f"The glacier has no ocean within {reach}{where}.", ice=ice)
     lines = lines_on_map([contact.points for contact in contacts], pixel_class)
     if settings.simplify_m:
         lines = to_metres(lines).simplify(settings.simplify_m).to_crs(lines.crs)
@@ -199,14 +204,30 @@ def _in_pixels(within: geopandas.GeoSeries, raster: xr.DataArray) -> BaseGeometr
     """Bring polygons to columns and rows of a raster, as one."""
     polygons = within.geometry.dropna()
     others = set(polygons.geom_type) - {"Polygon", "MultiPolygon"}
-    if polygons.crs is None or others or polygons.empty:
+    crs = raster_crs(raster)
+    if polygons.crs is None or others or polygons.empty or not polygons.is_valid.all():
         got = "no CRS" if polygons.crs is None else ", ".join(sorted(others)) or "none"
+        if not (polygons.is_valid.all() or others):
+            got = "one whose sides cross"
         raise LineError(
             f"The region that a front lies in must be polygons with a CRS, got {got}. Draw one "
             "around the end of the glacier."
         )
-    in_crs = polygons.to_crs(raster_crs(raster)).union_all()
+    if polygons.crs != crs and (polygons.crs.is_engineering or crs is None or crs.is_engineering):
+        raise LineError(
+            "The region that a front lies in must be in a CRS that leads to the raster's, got "
+            f"{polygons.crs.name!r} for a raster in local coordinates. Draw it on the raster."
+        )
+    in_crs = polygons.to_crs(crs).union_all()
     return affine_transform(in_crs, (~scene_transform(raster)).to_shapely())
+
+
+def _cover(
+    block: NDArray[np.uint8], rows: slice, columns: slice, region: BaseGeometry
+) -> NDArray[np.bool_]:
+    """Mark the pixels of a chunk whose centres a region covers."""
+    here = Affine.translation(columns.start, rows.start)
+    return np.asarray(rasterize([region], block.shape, transform=here, dtype=np.uint8).view(bool))
 
 
 def _pixels_inside(points: Points, ice: da.Array) -> NDArray[np.int64]:

@@ -57,4 +57,5 @@ def extract_margins(
     codes = check_classes(pixel_class)
     mask = da.isin(codes, class_codes(legend, land, "land"))
     lines = lines_on_map(trace(mask), pixel_class)
-    return lines[to_metres(lines).length >= min_length_m].reset_index(drop=True)
+    lengths = to_metres(lines).length.sort_values(ascending=False, kind="stable")
+    return lines[lengths.index[lengths >= min_length_m]].reset_index(drop=True)

@@ -82,7 +82,9 @@ def distances_at(
         between to the nearest pixel of the mask, from centre to centre; infinite beyond the
         pixels looked at.
     """
-    halo = min(max(reach), *masks[0].shape)
+    halo = max(reach)
+    beyond = [(0, max(0, halo - side)) for side in masks[0].shape]  # of a narrow strip
+    masks = [da.pad(mask, beyond) for mask in masks]
     before, after = np.floor(points).astype(np.int64), np.ceil(points).astype(np.int64)
     furthest = min(reach[0] * pixel_m[0], reach[1] * pixel_m[1])
     found = np.full((len(points), len(masks)), np.inf)

@@ -6,43 +6,51 @@ a byte a pixel for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from typing import Literal, NamedTuple
 
 import dask
 import dask.array as da
 import numpy as np
-from dask_image.ndmeasure import label
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from csc_xr.blockwise import map_halo, map_places
 from csc_xr.fronts.settings import PixelSettings, Radii
 
 Mask = NDArray[np.bool_]
+Labels = NDArray[np.int64]
 
-_CHUNK = 4096
-"""Side of the chunks regions are labelled in. The number of tasks grows with the square of the
-number of chunks: 1473 for a Sentinel-2 scene, 180 000 with chunks of 1024."""
+_CHUNK = 2048
+"""Side of the chunks regions are labelled in."""
 
 _CORNERS = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
 
 
 class Regions(NamedTuple):
-    """Connected regions of a mask.
+    """Connected regions of a mask, numbered from 0 in order of their first pixel.
 
     Attributes
     ----------
-    labels : dask.array.Array
-        Shape (y, x), int32: 0 outside, else the number of the region.
+    mask : dask.array.Array
+        Shape (y, x), bool.
+    corners : int
+        Whether pixels are connected by edges alone (4), or by corners too (8).
+    numbers : dict
+        For each chunk, by its first row and column, the number of each of its own regions.
     pixels : ndarray of int
-        Pixels by number of the region; 0 for number 0.
+        Pixels by number of the region.
     touching : ndarray of bool
         Whether the region has a pixel in the frame, by number.
     """
 
-    labels: da.Array
+    mask: da.Array
+    corners: int
+    numbers: dict[tuple[int, int], NDArray[np.int64]]
     pixels: NDArray[np.int64]
     touching: NDArray[np.bool_]
 
@@ -59,11 +67,14 @@ class Regions(NamedTuple):
         dask.array.Array
             Shape (y, x), bool, computed.
         """
-        kept = map_places(_look_up, self.labels, dtype=bool, argument=chosen)
-        return kept.persist()
+        by_chunk = {place: chosen[numbers] for place, numbers in self.numbers.items()}
+        argument = (by_chunk, self.corners)
+        return map_places(_look_up, self.mask, dtype=bool, argument=argument).persist()
 
 
-def find_glacier(codes: da.Array, settings: PixelSettings) -> da.Array | None:
+def find_glacier(
+    codes: da.Array, settings: PixelSettings, *, inside: da.Array | None = None
+) -> da.Array | None:
     """Find the glacier: the largest region of its classes, holes filled. Computes.
 
     Parameters
@@ -72,13 +83,15 @@ def find_glacier(codes: da.Array, settings: PixelSettings) -> da.Array | None:
         Classes, shape (y, x), uint8.
     settings : PixelSettings
         Which codes.
+    inside : dask.array.Array, optional
+        Shape (y, x), bool: only pixels here count for the size of a region.
 
     Returns
     -------
     dask.array.Array or None
         Shape (y, x), bool, computed; None where no pixel is glacier.
     """
-    regions = label_regions(da.isin(codes, settings.glacier), corners=4)
+    regions = label_regions(da.isin(codes, settings.glacier), corners=4, counted=inside)
     if not regions.pixels.any():
         return None
     largest = np.arange(len(regions.pixels)) == regions.pixels.argmax()
@@ -89,7 +102,8 @@ def find_ocean(codes: da.Array, settings: PixelSettings) -> da.Array | None:
     """Find the ocean: water of some size and width that is not cut off by the image. Computes.
 
     Holes are filled, strips narrower than `ocean_width` left out. Regions with a pixel in the
-    frame are dropped, except the largest of them; of the rest, those of `min_ocean` and more stay.
+    frame are dropped, except the largest of them; of the rest, those with `min_ocean`
+    of water and more stay.
 
     Parameters
     ----------
@@ -103,14 +117,14 @@ def find_ocean(codes: da.Array, settings: PixelSettings) -> da.Array | None:
     dask.array.Array or None
         Shape (y, x), bool, computed; None where nothing is left.
     """
-    filled = fill_holes(da.isin(codes, settings.ocean))
+    water = da.isin(codes, settings.ocean)
+    filled = fill_holes(water)
     wide = over_chunks(_without_strips, [filled], 3 * max(settings.ocean_width), settings)
     regions = label_regions(wide.persist(), corners=8, frame=settings.frame)
-    at_frame = np.where(regions.touching, regions.pixels, 0)
     chosen = ~regions.touching
-    chosen[at_frame.argmax()] = True
-    chosen[0] = False
-    pieces = label_regions(regions.keep(chosen), corners=4)
+    if not chosen.all():
+        chosen[np.where(regions.touching, regions.pixels, 0).argmax()] = True
+    pieces = label_regions(regions.keep(chosen), corners=4, counted=water)
     large = pieces.pixels >= max(settings.min_ocean, 1)
     return pieces.keep(large) if large.any() else None
 
@@ -130,13 +144,21 @@ def fill_holes(mask: da.Array) -> da.Array:
         the border of the image, edge to edge.
     """
     outside = label_regions(~mask, corners=4, frame=(1, 1))
-    holes = ~outside.touching
-    holes[0] = True  # the mask itself
-    return outside.keep(holes)
+    return (~outside.keep(outside.touching)).persist()
 
 
-def label_regions(mask: da.Array, *, corners: Literal[4, 8], frame: Radii = (0, 0)) -> Regions:
-    """Find the connected regions of a mask. Computes their sizes.
+def label_regions(
+    mask: da.Array,
+    *,
+    corners: Literal[4, 8],
+    frame: Radii = (0, 0),
+    counted: da.Array | None = None,
+) -> Regions:
+    """Find the connected regions of a mask. Computes.
+
+    Each chunk is labelled by itself; regions that meet at the border of two chunks are one. What is
+    kept of a chunk are the labels along its border and the sizes of its regions, so memory does
+    not grow with the image; the labels themselves are made anew where they are needed.
 
     Parameters
     ----------
@@ -146,44 +168,124 @@ def label_regions(mask: da.Array, *, corners: Literal[4, 8], frame: Radii = (0, 
         Whether pixels are connected by edges alone, or by corners too.
     frame : tuple of int
         Rows and columns along the border of the image that make a region "touching".
+    counted : dask.array.Array, optional
+        Shape (y, x), bool: only pixels here count for the size of a region.
 
     Returns
     -------
     Regions
-        Labels stay lazy.
+        Sizes, and what :meth:`Regions.keep` needs.
     """
-    labels, _ = label(mask.rechunk(_CHUNK), structure=_CORNERS[corners])
-    at_frame = frame_mask(labels, frame)
-    blocks = zip(labels.to_delayed().ravel(), at_frame.to_delayed().ravel(), strict=True)
-    counted = dask.compute(*(dask.delayed(_count)(*pair) for pair in blocks))
-    highest = max((int(numbers[-1]) for numbers, _, _ in counted if len(numbers)), default=0)
-    pixels, touching = np.zeros(highest + 1, np.int64), np.zeros(highest + 1, bool)
-    for numbers, counts, touches in counted:
-        pixels[numbers] += counts
-        touching[numbers] |= touches
-    return Regions(labels, pixels, touching)
+    mask = mask.rechunk(_CHUNK)
+    starts = [np.cumsum([0, *lengths[:-1]]).tolist() for lengths in mask.chunks]
+    places = list(product(*starts))
+    count = dask.delayed(partial(_count, shape=mask.shape, frame=frame, corners=corners))
+    sized = mask if counted is None else counted.rechunk(_CHUNK)
+    blocks = zip(mask.to_delayed().ravel(), sized.to_delayed().ravel(), places, strict=True)
+    chunks: tuple[_Chunk, ...] = dask.compute(*(count(*block) for block in blocks))
+    before = np.cumsum([0, *(len(chunk.pixels) for chunk in chunks)])
+    merged = _merge(chunks, before, mask.numblocks, corners)
+    firsts = [
+        (chunk.first[:, 0] + row) * mask.shape[1] + chunk.first[:, 1] + column
+        for chunk, (row, column) in zip(chunks, places, strict=True)
+    ]
+    numbers = _in_reading_order(merged, np.concatenate(firsts))
+    count_all = int(numbers.max(initial=-1)) + 1
+    pixels, touching = np.zeros(count_all, np.int64), np.zeros(count_all, bool)
+    np.add.at(pixels, numbers, np.concatenate([chunk.pixels for chunk in chunks]))
+    np.logical_or.at(touching, numbers, np.concatenate([chunk.touching for chunk in chunks]))
+    own = np.split(numbers, before[1:-1])
+    return Regions(mask, corners, dict(zip(places, own, strict=True)), pixels, touching)
 
 
-def frame_mask(like: da.Array, frame: Radii) -> da.Array:
-    """Mark the pixels along the border of an image.
+class _Chunk(NamedTuple):
+    """Labels along the sides of a chunk; pixels, frame and first pixel of each of its regions."""
 
-    Parameters
-    ----------
-    like : dask.array.Array
-        Shape (y, x).
-    frame : tuple of int
-        Rows and columns.
+    top: Labels
+    bottom: Labels
+    left: Labels
+    right: Labels
+    pixels: Labels
+    touching: NDArray[np.bool_]
+    first: Labels
 
-    Returns
-    -------
-    dask.array.Array
-        Shape and chunks of `like`, bool, lazy.
-    """
-    (rows, columns), (height, width) = like.chunks, like.shape
-    y, x = da.arange(height, chunks=(rows,)), da.arange(width, chunks=(columns,))
-    near_y = (y < frame[0]) | (y >= height - frame[0])
-    near_x = (x < frame[1]) | (x >= width - frame[1])
+
+def _count(
+    mask: Mask,
+    counted: Mask,
+    place: tuple[int, int],
+    *,
+    shape: tuple[int, int],
+    frame: Radii,
+    corners: int,
+) -> _Chunk:
+    labels, count = ndimage.label(mask, _CORNERS[corners])
+    inside = np.flatnonzero(labels)[::-1]
+    first = np.zeros(count + 1, np.int64)
+    first[labels.ravel()[inside]] = inside  # the last one written is the first pixel
+    return _Chunk(
+        top=labels[0].astype(np.int64),
+        bottom=labels[-1].astype(np.int64),
+        left=labels[:, 0].astype(np.int64),
+        right=labels[:, -1].astype(np.int64),
+        pixels=np.bincount(labels[counted], minlength=count + 1)[1:],
+        touching=np.isin(np.arange(1, count + 1), labels[_in_frame(mask, place, shape, frame)]),
+        first=np.stack(np.divmod(first[1:], mask.shape[1]), axis=1),
+    )
+
+
+def _in_frame(mask: Mask, place: tuple[int, int], shape: tuple[int, int], frame: Radii) -> Mask:
+    """Mark the pixels of a chunk that lie along the border of the image."""
+    y, x = (np.arange(n) + start for n, start in zip(mask.shape, place, strict=True))
+    near_y = (y < frame[0]) | (y >= shape[0] - frame[0])
+    near_x = (x < frame[1]) | (x >= shape[1] - frame[1])
     return near_y[:, None] | near_x[None, :]
+
+
+def _merge(
+    chunks: Sequence[_Chunk], before: Labels, shape: tuple[int, ...], corners: int
+) -> Labels:
+    """Give one number to regions that meet at borders of chunks."""
+
+    def sides(name: str) -> list[list[Labels]]:
+        """Labels along one side of each chunk, by row of chunks, counted over all from 1."""
+        found = [getattr(chunk, name) for chunk in chunks]
+        counted = [np.where(side, side + n, 0) for side, n in zip(found, before, strict=False)]
+        return [counted[i : i + shape[1]] for i in range(0, len(counted), shape[1])]
+
+    facing = [
+        (np.concatenate(one), np.concatenate(other))
+        for one, other in zip(sides("bottom")[:-1], sides("top")[1:], strict=True)
+    ]
+    right, left = (list(zip(*sides(name), strict=True)) for name in ("right", "left"))
+    facing += [
+        (np.concatenate(one), np.concatenate(other))
+        for one, other in zip(right[:-1], left[1:], strict=True)
+    ]
+    pairs = [_meeting(one, other) for one, other in facing]
+    if corners == 8:
+        pairs += [_meeting(one[1:], other[:-1]) for one, other in facing]
+        pairs += [_meeting(one[:-1], other[1:]) for one, other in facing]
+    one, other = np.concatenate([np.zeros((2, 0), np.int64), *pairs], axis=1)
+    count = int(before[-1])
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def _meeting(one: Labels, other: Labels) -> Labels:
+    """Pairs of regions, from 0, that lie side by side along a border."""
+    pairs = np.stack([one, other])
+    return np.unique(pairs[:, pairs.all(axis=0)], axis=1) - 1
+
+
+def _in_reading_order(numbers: Labels, firsts: Labels) -> Labels:
+    """Count regions in order of their first pixel, which does not depend on chunks."""
+    count = int(numbers.max(initial=-1)) + 1
+    first = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first, numbers, firsts)
+    rank = np.empty(count, np.int64)
+    rank[np.argsort(first)] = np.arange(count)
+    return rank[numbers]
 
 
 def over_chunks(
@@ -209,13 +311,16 @@ def over_chunks(
         Shape (y, x), bool, lazy.
     """
     stacked = da.stack([mask.rechunk(masks[0].chunks) for mask in masks])
-    # An image smaller than the halo is one chunk; its mirror image repeats from there.
-    halo = min(halo, *stacked.shape[1:])
+    height, width = stacked.shape[1:]
+    for axis, side in ((1, height), (2, width)):
+        if side < halo:  # a strip: let its mirror images follow it
+            turned = [stacked, da.flip(stacked, axis)] * (1 + halo // side)
+            stacked = da.concatenate(turned, axis).rechunk({axis: -1})
     found = map_halo(
         partial(_trimmed, function, halo), stacked,
         halo=halo, n_outputs=1, dtype=bool, argument=settings, edge="mirror",
     )  # fmt: skip
-    return found[0]
+    return found[0, :height, :width]
 
 
 def _trimmed(
@@ -235,17 +340,15 @@ def _without_strips(ocean: Mask, settings: PixelSettings) -> Mask:
     return np.asarray(ocean & grown.view(bool))
 
 
-def _count(
-    labels: NDArray[np.int32], at_frame: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Numbers of the regions of a block in ascending order, their pixels, whether they touch."""
-    pixels = np.bincount(labels.ravel())
-    pixels[0] = 0
-    numbers = np.flatnonzero(pixels)
-    return numbers, pixels[numbers], np.isin(numbers, labels[at_frame])
-
-
 def _look_up(
-    block: NDArray[np.int32], _rows: slice, _columns: slice, chosen: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    return chosen[block]
+    mask: Mask,
+    rows: slice,
+    columns: slice,
+    argument: tuple[dict[tuple[int, int], Mask], int],
+) -> Mask:
+    by_chunk, corners = argument
+    chosen = by_chunk[rows.start, columns.start]
+    if chosen.all() or not chosen.any():
+        return mask if chosen.all() else np.zeros_like(mask)
+    labels, _ = ndimage.label(mask, _CORNERS[corners])
+    return np.asarray(np.concatenate([[False], chosen])[labels])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from math import ceil
 
 import dask.array as da
 import numpy as np
@@ -136,7 +138,7 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: xr.DataArray
     Returns
     -------
     PixelSettings
-        Lengths are rounded to whole pixels.
+        Lengths are rounded to whole pixels; those to look for something in, upwards.
 
     Raises
     ------
@@ -156,10 +158,10 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: xr.DataArray
         land = tuple(name for name in LAND if name in legend.names)
     size = pixel_size_m(raster)
 
-    def reach(metres: float, least: int = 0) -> Radii:
-        return (max(least, round(metres / size[0])), max(least, round(metres / size[1])))
+    def reach(metres: float, whole: Callable[[float], int] = round, least: int = 0) -> Radii:
+        return (max(least, whole(metres / size[0])), max(least, whole(metres / size[1])))
 
-    # In a raster with a front in it, the front lies on the glacier's pixels.
+    # In a raster with a front in it, the front lies on what was found to be glacier.
     front = tuple(entry.code for entry in legend.classes if entry.display_only)
     return PixelSettings(
         glacier=(*glacier, *front),
@@ -168,11 +170,11 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: xr.DataArray
         pixel_m=size,
         frame_m=settings.frame_m,
         contact_m=settings.contact_m,
-        frame=reach(settings.frame_m, 1),
+        frame=reach(settings.frame_m, ceil, 1),
         ocean_width=reach(settings.min_ocean_width_m / 2),
         margin=reach(settings.margin_m),
         closing=reach(settings.closing_m / 2),
-        contact=reach(settings.contact_m, 1),
+        contact=reach(settings.contact_m, ceil, 1),
         min_ocean=settings.min_ocean_m2 / (size[0] * size[1]),
         iterations=settings.iterations,
     )
@@ -204,7 +206,10 @@ def check_classes(pixel_class: xr.DataArray) -> da.Array:
         )
     if pixel_class.size == 0:
         raise LineError("A class raster must have pixels, got none.")
-    return da.asarray(pixel_class.data).astype(np.uint8)
+    codes = da.asarray(pixel_class.data)
+    if dtype != np.uint8:  # other numbers are no codes, and must not become some
+        codes = da.where((codes >= 0) & (codes <= 255), codes, 0).astype(np.uint8)
+    return codes
 
 
 def class_codes(legend: ClassLegend, wanted: tuple[str | int, ...], role: str) -> tuple[int, ...]:
@@ -272,5 +277,7 @@ def with_front_class(legend: ClassLegend) -> tuple[ClassLegend, int]:
         raise LegendError(
             f"Legend {legend.name!r} must leave a code for the front, but has all 255."
         )
-    added = LegendClass(free, FRONT.name, FRONT.colour, display_only=True)
+    names = {entry.name for entry in legend.classes}
+    name = next(n for n in (FRONT.name, f"{FRONT.name} line", f"Front {free}") if n not in names)
+    added = LegendClass(free, name, FRONT.colour, display_only=True)
     return ClassLegend(legend.name, [*legend.classes, added]), free

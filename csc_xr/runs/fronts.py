@@ -211,6 +211,7 @@ def write_front(
         table, distances, figure = written.values()
         write_table_csv(pd.DataFrame([deviation.to_dict()]), table)
         write_table_csv(pd.DataFrame({"distance_m": deviation.distances_m}), distances)
+        figure.unlink(missing_ok=True)  # of an earlier run that found a front
         if deviation.count:
             error_histogram(deviation, title=f"{name}: {role} error", path=figure)
             outputs[f"{role} figure"] = figure

@@ -59,10 +59,13 @@ def identify(
     dict
         Plain values.
     """
+    known = asdict(settings)
+    if settings.front is None:
+        del known["front"]  # so that what was begun before fronts were looked for goes on
     content: Identity = plain_values(
         {
             "network": network.fingerprint,
-            **asdict(settings),
+            **known,
             "classifier": None if classifier is None else str(classifier),
             **dict(options or {}),
             "software": deciding_versions(),

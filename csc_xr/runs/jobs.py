@@ -19,12 +19,13 @@ from csc_xr.errors import (
     SceneError,
 )
 from csc_xr.files import check_output_folder, read_json
+from csc_xr.fronts.settings import class_codes
 from csc_xr.inputs import check_any_valid, note_wrong_nodata
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.networks.bundle import Network
 from csc_xr.notes import heard_warnings
 from csc_xr.record import RECORD_END, InputFile
-from csc_xr.runs.fronts import Digitised, find_digitised, open_all_digitised
+from csc_xr.runs.fronts import Digitised, find_digitised, land_classes, open_all_digitised
 from csc_xr.runs.identity import Identity, check_same_work, identify, input_files, with_inputs
 from csc_xr.runs.unfinished import find_work, remove_work
 from csc_xr.scene import open_scene
@@ -340,6 +341,8 @@ def _prepare(
         if label_path is not None:
             labels = open_labels(label_path, like=scene, legend=network.card.legend)
         lines = {} if settings.front is None else find_digitised(path)
+        if settings.front is not None and "margin" in lines:
+            class_codes(network.card.legend, land_classes(settings.front), "land")
         digitised = open_all_digitised(lines, like=scene)
     inputs = {"image": path, "labels": label_path, "mask": scene_options.get("mask"), **lines}
     return Job(

@@ -136,7 +136,11 @@ def plain_front(
 ) -> PlainFront:
     """The whole method on whole arrays."""
     codes, size = pixel_class.to_numpy(), pixel_size_m(pixel_class)
-    glacier = plain_glacier(np.isin(codes, codes_of(settings.glacier)))
+    inside = None
+    if within is not None:
+        centres = on_map(np.moveaxis(np.indices(codes.shape), 0, -1).reshape(-1, 2), pixel_class)
+        inside = shapely.intersects_xy(within, centres).reshape(codes.shape)
+    glacier = plain_glacier(np.isin(codes, codes_of(settings.glacier)), inside)
     ocean = plain_ocean(np.isin(codes, codes_of(settings.ocean)), settings, size)
     nothing = np.zeros(codes.shape, np.uint8)
     if glacier is None or ocean is None:
@@ -180,17 +184,17 @@ def codes_of(names: tuple[str | int, ...]) -> list[int]:
     return [1 + GLACIER.names.index(name) if isinstance(name, str) else name for name in names]
 
 
-def plain_glacier(mask: np.ndarray) -> np.ndarray | None:
-    labels, count = ndimage.label(mask)
-    if not count:
-        return None
-    return ndimage.binary_fill_holes(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
+def plain_glacier(mask: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray | None:
+    """The largest region, or that with the most pixels inside of something."""
+    labels, _ = ndimage.label(mask)
+    pixels = np.bincount(labels.ravel() if inside is None else labels[inside])[1:]
+    return ndimage.binary_fill_holes(labels == 1 + pixels.argmax()) if pixels.any() else None
 
 
 def plain_ocean(
     mask: np.ndarray, settings: FrontSettings, size: tuple[float, float]
 ) -> np.ndarray | None:
-    rows, columns = (max(1, round(settings.frame_m / step)) for step in size)
+    rows, columns = (max(1, math.ceil(settings.frame_m / step)) for step in size)
     mask = plain_width(ndimage.binary_fill_holes(mask), settings, size)
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     at_frame = set(labels.ravel().tolist()) - {0}
@@ -290,7 +294,7 @@ class Vertex:
         self.ocean_m, land_m, blank_m = (min(field[p] for p in beside) for field in metres)
         self.cut = blank_m <= settings.frame_m
         for along, length, step in zip(place, ice.shape, size, strict=True):
-            frame = max(1, round(settings.frame_m / step))
+            frame = max(1, math.ceil(settings.frame_m / step))
             self.cut |= not frame <= along <= length - 1 - frame
         self.at_ocean = self.ocean_m <= settings.contact_m and not self.cut
         self.at_land = land_m < self.ocean_m

@@ -174,7 +174,7 @@ def test_a_series_goes_on_with_its_box_and_centreline(
 def test_fronts_of_a_region(dated: list[Path], tmp_path: Path) -> None:
     away = true_front().lines.buffer(50).translate(5000, 0)
     series, _ = follow(dated[:1], tmp_path, within=away)
-    assert series.table["outcome"].tolist() == ["no contact"]
+    assert series.table["outcome"].tolist() == ["no glacier"]
 
 
 def no_file(folder: Path) -> Path:

@@ -313,7 +313,8 @@ def plain_pieces(vertices: list[Vertex]) -> list[tuple[list[Vertex], bool]]:
     if vertices[0].place == vertices[-1].place:
         elsewhere = [n for n, vertex in enumerate(vertices) if not vertex.at_ocean]
         if not elsewhere:
-            return [(vertices, False)]
+            first = min(range(len(vertices) - 1), key=lambda n: vertices[n].place)
+            return [([*vertices[first:-1], *vertices[: first + 1]], False)]
         start = elsewhere[0]
         vertices = [*vertices[start:-1], *vertices[: start + 1]]
     pieces, at = [], 0

@@ -51,6 +51,20 @@ def test_train_phase_one(tmp_path: Path) -> None:
     assert run_example("03_train_phase_one.py", *words) == printed
 
 
+def test_fronts_through_time(tmp_path: Path) -> None:
+    words = ("--size", "400", "500", "--steps", "80", "--dates", "2", "--out", str(tmp_path))
+    printed = run_example("04_fronts_through_time.py", *words)
+    rows = re.findall(
+        r"^2021-0[12]-15 +found +(-?\d+) +(-?\d+) +(-?\d+) +(-?\d+)$", printed, re.MULTILINE
+    )
+    assert rows[0] == ("0", "0", "0", "0")
+    box, true_box, along, true_along = map(int, rows[1])
+    assert abs(box - true_box) < 60
+    assert abs(along - true_along) < 100
+    names = {"fronts.gpkg", "fronts.csv", "change.png", "fronts.png"}
+    assert {path.name for path in (tmp_path / "series").iterdir()} == names
+
+
 def test_readme_names_what_there_is() -> None:
     for name in re.findall(r"csc_xr\.(\w+)\(", README):
         assert name in csc_xr.__all__, name

@@ -63,7 +63,7 @@ def front(
         margins=margins, polygons=polygons, overwrite=overwrite,
     ):  # fmt: skip
         typer.secho(raster.name, bold=True)
-        print_rows({**finding_rows(found.findings), **found.outputs})
+        print_rows({**finding_rows(found.findings), **found.outputs}, width=15)
         typer.echo("")
 
 
@@ -88,7 +88,7 @@ def front_error(
     found = open_digitised(predicted, layer=layer)
     deviation = measure(found, open_digitised(digitised))
     figures = deviation.to_dict()
-    print_rows({name: f"{value:.6g}" for name, value in figures.items()})
+    print_rows({name: f"{value:.6g}" for name, value in figures.items()}, width=29)
     if out is not None:
         write_table_csv(pd.DataFrame([figures]), out)
     if figure is not None:

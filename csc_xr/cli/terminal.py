@@ -148,7 +148,7 @@ def print_result(result: RunResult) -> None:
     seconds = sum(result.record.stage_seconds.values())
     peak = result.record.peak_memory_bytes / 1e9
     took = f"{seconds:.1f} s, at most {peak:.2f} GB of memory"
-    print_rows({**finding_rows(result.record.findings), **result.outputs, "took": took})
+    print_rows({**finding_rows(result.record.findings), **result.outputs, "took": took}, width=15)
     typer.echo("")
 
 
@@ -181,8 +181,7 @@ def print_scores(scores: dict[str, pd.DataFrame]) -> None:
         typer.echo("")
 
 
-def print_rows(rows: Mapping[str, Any]) -> None:
+def print_rows(rows: Mapping[str, Any], *, width: int = 12) -> None:
     """Print names and values, a row each."""
-    width = max([12, *map(len, rows)])
     for name, value in rows.items():
         typer.echo(f"{name:{width}} {value}")

@@ -195,7 +195,7 @@ def plain_ocean(
     mask: np.ndarray, settings: FrontSettings, size: tuple[float, float]
 ) -> np.ndarray | None:
     rows, columns = (max(1, math.ceil(settings.frame_m / step)) for step in size)
-    mask = plain_width(ndimage.binary_fill_holes(mask), settings, size)
+    water, mask = mask, plain_width(ndimage.binary_fill_holes(mask), settings, size)
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     at_frame = set(labels.ravel().tolist()) - {0}
     at_frame -= at_frame - {
@@ -209,7 +209,7 @@ def plain_ocean(
     large = [
         n
         for n in range(1, count + 1)
-        if (pieces == n).sum() * math.prod(size) >= settings.min_ocean_m2
+        if (water & (pieces == n)).sum() * math.prod(size) >= settings.min_ocean_m2
     ]
     return np.isin(pieces, large) if large else None
 

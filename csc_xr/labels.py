@@ -35,10 +35,31 @@ def find_labels(image_path: str | Path) -> Path | None:
         underscores of the name (``StMarg_26607.jpg`` goes with ``SCLS_StMarg26607.tif``); None
         when there is no such file.
     """
+    return find_beside(image_path, "SCLS", (".tif", ".tiff"))
+
+
+def find_beside(image_path: str | Path, prefix: str, suffixes: tuple[str, ...]) -> Path | None:
+    """Find a file that belongs to an image, by its name.
+
+    Parameters
+    ----------
+    image_path : str or Path
+        The image; it need not exist.
+    prefix : str
+        Such as ``SCLS``.
+    suffixes : tuple of str
+        Endings to look for, in this order.
+
+    Returns
+    -------
+    Path or None
+        ``<prefix>_<name><suffix>`` in the same folder, else the same without the underscores of
+        the name; None when there is no such file.
+    """
     image = Path(image_path)
     for name in (image.stem, image.stem.replace("_", "")):
-        for suffix in (".tif", ".tiff"):
-            candidate = image.with_name(f"SCLS_{name}{suffix}")
+        for suffix in suffixes:
+            candidate = image.with_name(f"{prefix}_{name}{suffix}")
             if candidate.is_file():
                 return candidate
     return None

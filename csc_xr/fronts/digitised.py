@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from csc_xr.errors import LabelError, LineError, SceneError
 from csc_xr.grid import place, same_grid, scene_transform
+from csc_xr.labels import find_beside
 from csc_xr.scene import open_scene, valid_pixels, validate_scene
 
 _RASTERS = (".tif", ".tiff")
@@ -39,7 +40,7 @@ def find_edge(image_path: str | Path) -> Path | None:
         ``.geojson``, ``.json``, ``.shp`` or ``.fgb``, in this order; else the same without the
         underscores of the name; None when there is no such file.
     """
-    return _beside(Path(image_path), "EDGE")
+    return find_beside(image_path, "EDGE", (*_RASTERS, *_VECTORS))
 
 
 def find_margin(image_path: str | Path) -> Path | None:
@@ -55,7 +56,7 @@ def find_margin(image_path: str | Path) -> Path | None:
     Path or None
         ``VM_<name>.tif`` in the same folder, else as for :func:`find_edge`.
     """
-    return _beside(Path(image_path), "VM")
+    return find_beside(image_path, "VM", (*_RASTERS, *_VECTORS))
 
 
 def open_digitised(
@@ -191,15 +192,6 @@ def check_lines(lines: geopandas.GeoSeries, name: str) -> geopandas.GeoSeries:
             f"{name}. Of a polygon take the boundary (.boundary), and of that the part meant."
         )
     return lines
-
-
-def _beside(image: Path, prefix: str) -> Path | None:
-    for name in (image.stem, image.stem.replace("_", "")):
-        for suffix in (*_RASTERS, *_VECTORS):
-            candidate = image.with_name(f"{prefix}_{name}{suffix}")
-            if candidate.is_file():
-                return candidate
-    return None
 
 
 def _open_vector(source: Path, layer: str | None) -> geopandas.GeoSeries:

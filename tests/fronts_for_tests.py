@@ -149,7 +149,9 @@ def plain_front(
     ice = plain_ice(glacier, settings, size)
     known = (0, *codes_of(settings.glacier), *codes_of(settings.ocean))
     land = ~np.isin(codes, known) & ~ice & ~ocean
-    metres = [metres_from(mask, size) for mask in (ocean & ~ice, land, (codes == 0) & ~ice)]
+    metres = [
+        metres_from(mask, size) for mask in (ocean & ~ice, land, (codes == 0) & ~ice & ~ocean)
+    ]
     pieces = []
     for outline in find_contours(ice, 0.5, fully_connected="low"):
         vertices = [Vertex(place, ice, metres, settings, size) for place in outline.tolist()]
@@ -161,7 +163,7 @@ def plain_front(
         pieces += plain_pieces(vertices)
     if not pieces:
         return PlainFront(ice, "no contact", [], nothing)
-    pieces.sort(key=lambda found: (-len(found[0]), found[0][0].place))
+    pieces.sort(key=lambda found: (-metres_along(found[0], size), found[0][0].place))
     front, cut = pieces[0]
     for vertex in front:
         nothing[vertex.inside] = 1
@@ -184,6 +186,11 @@ def codes_of(names: tuple[str | int, ...]) -> list[int]:
     return [1 + GLACIER.names.index(name) if isinstance(name, str) else name for name in names]
 
 
+def metres_along(piece: list[Vertex], size: tuple[float, float]) -> float:
+    steps = np.diff([vertex.place for vertex in piece], axis=0) * size
+    return float(np.hypot(*steps.T).sum())
+
+
 def plain_glacier(mask: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray | None:
     """The largest region, or that with the most pixels inside of something."""
     labels, _ = ndimage.label(mask)
@@ -194,7 +201,7 @@ def plain_glacier(mask: np.ndarray, inside: np.ndarray | None = None) -> np.ndar
 def plain_ocean(
     mask: np.ndarray, settings: FrontSettings, size: tuple[float, float]
 ) -> np.ndarray | None:
-    rows, columns = (max(1, math.ceil(settings.frame_m / step)) for step in size)
+    rows, columns = (max(1, round(settings.frame_m / step)) for step in size)
     water, mask = mask, plain_width(ndimage.binary_fill_holes(mask), settings, size)
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     at_frame = set(labels.ravel().tolist()) - {0}
@@ -294,7 +301,7 @@ class Vertex:
         self.ocean_m, land_m, blank_m = (min(field[p] for p in beside) for field in metres)
         self.cut = blank_m <= settings.frame_m
         for along, length, step in zip(place, ice.shape, size, strict=True):
-            frame = max(1, math.ceil(settings.frame_m / step))
+            frame = max(1, round(settings.frame_m / step))
             self.cut |= not frame <= along <= length - 1 - frame
         self.at_ocean = self.ocean_m <= settings.contact_m and not self.cut
         self.at_land = land_m < self.ocean_m

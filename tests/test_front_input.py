@@ -117,7 +117,10 @@ def test_legend_that_predicts_calving_fronts() -> None:
             )
             for value in (-1.0, float("nan"), float("inf"))
         ),
-        ({"iterations": -1}, r"iterations must be 0 or more, got -1"),
+        ({"iterations": -1}, r"iterations must be a whole number of 0 or more, got -1"),
+        ({"iterations": 2.5}, r"iterations must be a whole number of 0 or more, got 2\.5"),
+        ({"iterations": True}, r"iterations must be a whole number of 0 or more, got True"),
+        ({"glacier": "Glacier Ice"}, r"glacier must be a tuple of classes, got 'Glacier Ice'"),
         ({"glacier": ()}, r"glacier and ocean must name a class each at least, got \(\)"),
         ({"ocean": ()}, r"glacier and ocean must name a class each at least, .* and \(\)"),
     ],
@@ -186,6 +189,18 @@ def test_region_on_the_earth_for_an_image_in_local_metres() -> None:
     region = geopandas.GeoSeries([SQUARE], crs=32624)
     with pytest.raises(LineError, match="region"):
         extract_front(local, GLACIER, settings=QUICK, within=region)
+
+
+def test_region_that_does_not_project() -> None:
+    world = geopandas.GeoSeries([shapely.box(-180, -90, 180, 90)], crs=4326)
+    with pytest.raises(LineError, match=r"must lie where .* reaches, got one that does not"):
+        extract_front(raster(fjord_codes()), GLACIER, settings=QUICK, within=world)
+
+
+def test_empty_region() -> None:
+    empty = geopandas.GeoSeries([shapely.Polygon()], crs=32624)
+    with pytest.raises(LineError, match=r"polygons with a CRS, got none"):
+        extract_front(raster(fjord_codes()), GLACIER, settings=QUICK, within=empty)
 
 
 def test_region_whose_sides_cross() -> None:

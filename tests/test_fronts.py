@@ -174,7 +174,7 @@ def test_no_contact() -> None:
     codes[(codes == ICE) & (columns > 30)] = ROCK
     codes[(codes == WATER) & (columns < 45)] = ROCK
     front = front_of(codes)
-    check_none(front, "no contact", "The glacier has no ocean within 80 m.")
+    check_none(front, "no contact", "No ocean is within 80 m of the glacier, away from the frame.")
 
 
 def test_too_long() -> None:

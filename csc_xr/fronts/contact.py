@@ -62,7 +62,7 @@ def find_contacts(
     Returns
     -------
     list of Contact
-        The one with the most vertices first.
+        The longest first.
     """
     outlines = trace(ice)
     if not outlines:
@@ -76,7 +76,12 @@ def find_contacts(
         if within is not None:
             allowed = shapely.intersects_xy(within, outline[:, ::-1] + 0.5)
         found += _runs(outline, part, allowed, ice.shape, settings)
-    return sorted(found, key=lambda piece: (-len(piece.points), *piece.points[0]))
+    return sorted(found, key=lambda piece: (-_length(piece, settings), *piece.points[0]))
+
+
+def _length(piece: Contact, settings: PixelSettings) -> float:
+    steps = np.diff(piece.points, axis=0) * settings.pixel_m
+    return float(np.hypot(*steps.T).sum())
 
 
 def _distances(
@@ -86,12 +91,8 @@ def _distances(
     ocean, codes = (layer.rechunk(ice.chunks) for layer in (ocean, codes))
     blank = codes == NODATA_CODE
     land = ~(da.isin(codes, (*settings.glacier, *settings.ocean)) | blank)
-    masks = [ocean & ~ice, land & ~ice & ~ocean, blank & ~ice]
-    reach = (
-        max(settings.contact[0], settings.frame[0]),
-        max(settings.contact[1], settings.frame[1]),
-    )
-    return distances_at(points, masks, reach=reach, pixel_m=settings.pixel_m)
+    masks = [ocean & ~ice, land & ~ice & ~ocean, blank & ~ice & ~ocean]
+    return distances_at(points, masks, reach=settings.reach, pixel_m=settings.pixel_m)
 
 
 def _runs(

@@ -42,7 +42,7 @@ from csc_xr.metres import to_metres
 Outcome = Literal["found", "no glacier", "no ocean", "no contact", "too long", "touches the frame"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Front:
     """A calving front, or why there is none.
 
@@ -132,6 +132,7 @@ def extract_front(
     settings = settings or FrontSettings()
     codes = check_classes(pixel_class)
     pixels = in_pixels(settings, legend, pixel_class)
+    with_front_class(legend)  # refuses one without a code to spare
     region = None if within is None else _in_pixels(within, pixel_class)
     report = partial(_report, pixel_class, codes, legend, settings, pixels)
     where = "" if region is None else " in the region given"
@@ -146,8 +147,9 @@ def extract_front(
     ice = firm_glacier(glacier, pixels).persist()
     contacts = find_contacts(ice, ocean, codes, pixels, within=region)
     if not contacts:
-        reach = f"{settings.contact_m:g} m"
-        return report("no contact", f"The glacier has no ocean within {reach}{where}.", ice=ice)
+        near = f"within {settings.contact_m:g} m of the glacier"
+        reason = f"No ocean is {near}, away from the frame{where and ' and'}{where}."
+        return report("no contact", reason, ice=ice)
     lines = lines_on_map([contact.points for contact in contacts], pixel_class)
     if settings.simplify_m:
         lines = to_metres(lines).simplify(settings.simplify_m).to_crs(lines.crs)
@@ -203,6 +205,7 @@ def _report(
 def _in_pixels(within: geopandas.GeoSeries, raster: xr.DataArray) -> BaseGeometry:
     """Bring polygons to columns and rows of a raster, as one."""
     polygons = within.geometry.dropna()
+    polygons = polygons[~polygons.is_empty]
     others = set(polygons.geom_type) - {"Polygon", "MultiPolygon"}
     crs = raster_crs(raster)
     if polygons.crs is None or others or polygons.empty or not polygons.is_valid.all():
@@ -218,8 +221,13 @@ def _in_pixels(within: geopandas.GeoSeries, raster: xr.DataArray) -> BaseGeometr
             "The region that a front lies in must be in a CRS that leads to the raster's, got "
             f"{polygons.crs.name!r} for a raster in local coordinates. Draw it on the raster."
         )
-    in_crs = polygons.to_crs(crs).union_all()
-    return affine_transform(in_crs, (~scene_transform(raster)).to_shapely())
+    in_crs = polygons.to_crs(crs)
+    if not np.isfinite(in_crs.get_coordinates()).all(axis=None):
+        raise LineError(
+            f"The region that a front lies in must lie where {crs.name} reaches, got one that does "
+            "not. Draw it around the end of the glacier."
+        )
+    return affine_transform(in_crs.union_all(), (~scene_transform(raster)).to_shapely())
 
 
 def _cover(

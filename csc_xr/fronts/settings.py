@@ -44,8 +44,9 @@ class FrontSettings:
     min_ocean_m2 : float
         Smaller pieces of water are no ocean.
     min_ocean_width_m : float
-        Narrower strips of water are no ocean: along shaded valley sides and the snow line, mixed
-        pixels are often classed as mélange. Not among the published thresholds; 0 keeps strips.
+        Strips of water up to this width are no ocean: along shaded valley sides and the snow
+        line, mixed pixels are often classed as mélange. Not among the published thresholds; 0
+        keeps strips.
     margin_m : float
         The glacier is widened by so much before the active contour, and narrowed after it.
     closing_m : float
@@ -79,8 +80,16 @@ class FrontSettings:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ParameterError(f"{name} must be 0 or more, got {value!r}.")
-        if self.iterations < 0:
-            raise ParameterError(f"iterations must be 0 or more, got {self.iterations}.")
+        if type(self.iterations) is not int or self.iterations < 0:
+            raise ParameterError(
+                f"iterations must be a whole number of 0 or more, got {self.iterations!r}."
+            )
+        for name in ("glacier", "ocean", "land"):
+            if isinstance(getattr(self, name), str):
+                raise ParameterError(
+                    f"{name} must be a tuple of classes, got {getattr(self, name)!r}. "
+                    "Put it in brackets with a comma behind it."
+                )
         if not self.glacier or not self.ocean:
             raise ParameterError(
                 f"glacier and ocean must name a class each at least, got {self.glacier!r} and "
@@ -100,8 +109,10 @@ class PixelSettings:
         Height and width of a pixel in metres.
     frame_m, contact_m : float
         As they were given.
-    frame, ocean_width, margin, closing, contact : tuple of int
-        Reach along y and x; at least 1 for the frame and the contact.
+    frame, ocean_width, margin, closing : tuple of int
+        Reach along y and x; at least 1 for the frame.
+    reach : tuple of int
+        As far as must be looked for what is within `contact_m` or `frame_m`.
     min_ocean : float
         Pixels.
     iterations : int
@@ -118,7 +129,7 @@ class PixelSettings:
     ocean_width: Radii
     margin: Radii
     closing: Radii
-    contact: Radii
+    reach: Radii
     min_ocean: float
     iterations: int
 
@@ -138,7 +149,7 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: xr.DataArray
     Returns
     -------
     PixelSettings
-        Lengths are rounded to whole pixels; those to look for something in, upwards.
+        Lengths are rounded to whole pixels, how far to look upwards.
 
     Raises
     ------
@@ -170,11 +181,11 @@ def in_pixels(settings: FrontSettings, legend: ClassLegend, raster: xr.DataArray
         pixel_m=size,
         frame_m=settings.frame_m,
         contact_m=settings.contact_m,
-        frame=reach(settings.frame_m, ceil, 1),
+        frame=reach(settings.frame_m, round, 1),
         ocean_width=reach(settings.min_ocean_width_m / 2),
         margin=reach(settings.margin_m),
         closing=reach(settings.closing_m / 2),
-        contact=reach(settings.contact_m, ceil, 1),
+        reach=reach(max(settings.contact_m, settings.frame_m), ceil, 1),
         min_ocean=settings.min_ocean_m2 / (size[0] * size[1]),
         iterations=settings.iterations,
     )

@@ -191,12 +191,6 @@ def test_region_on_the_earth_for_an_image_in_local_metres() -> None:
         extract_front(local, GLACIER, settings=QUICK, within=region)
 
 
-def test_region_that_does_not_project() -> None:
-    world = geopandas.GeoSeries([shapely.box(-180, -90, 180, 90)], crs=4326)
-    with pytest.raises(LineError, match=r"must lie where .* reaches, got one that does not"):
-        extract_front(raster(fjord_codes()), GLACIER, settings=QUICK, within=world)
-
-
 def test_empty_region() -> None:
     empty = geopandas.GeoSeries([shapely.Polygon()], crs=32624)
     with pytest.raises(LineError, match=r"polygons with a CRS, got none"):

@@ -221,13 +221,8 @@ def _in_pixels(within: geopandas.GeoSeries, raster: xr.DataArray) -> BaseGeometr
             "The region that a front lies in must be in a CRS that leads to the raster's, got "
             f"{polygons.crs.name!r} for a raster in local coordinates. Draw it on the raster."
         )
-    in_crs = polygons.to_crs(crs)
-    if not np.isfinite(in_crs.get_coordinates()).all(axis=None):
-        raise LineError(
-            f"The region that a front lies in must lie where {crs.name} reaches, got one that does "
-            "not. Draw it around the end of the glacier."
-        )
-    return affine_transform(in_crs.union_all(), (~scene_transform(raster)).to_shapely())
+    in_crs = polygons.to_crs(crs).union_all()
+    return affine_transform(in_crs, (~scene_transform(raster)).to_shapely())
 
 
 def _cover(

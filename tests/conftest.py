@@ -11,6 +11,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+collect_ignore = ["qgis_for_tests.py"]  # run by the Python that has QGIS
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -126,7 +126,8 @@ def test_training_page_python_runs(tmp_path: Path) -> None:
 def test_pages_name_commands_that_there_are() -> None:
     from csc_xr import cli
 
-    known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    commands = cli.app.registered_commands
+    known = {c.name or c.callback.__name__.replace("_", "-") for c in commands}
     known |= {group.name for group in cli.app.registered_groups}
     for page in (README, *(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))):
         named = set(re.findall(r"csc-xr ([a-z-]+)", page))

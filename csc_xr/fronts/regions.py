@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from typing import Literal, NamedTuple
 
 import dask
@@ -91,7 +91,8 @@ def find_glacier(
     dask.array.Array or None
         Shape (y, x), bool, computed; None where no pixel is glacier.
     """
-    regions = label_regions(da.isin(codes, settings.glacier), corners=4, counted=inside)
+    ice = da.isin(codes, settings.glacier).persist()  # the classes are read once
+    regions = label_regions(ice, corners=4, counted=inside)
     if not regions.pixels.any():
         return None
     largest = np.arange(len(regions.pixels)) == regions.pixels.argmax()
@@ -117,7 +118,7 @@ def find_ocean(codes: da.Array, settings: PixelSettings) -> da.Array | None:
     dask.array.Array or None
         Shape (y, x), bool, computed; None where nothing is left.
     """
-    water = da.isin(codes, settings.ocean)
+    water = da.isin(codes, settings.ocean).persist()
     filled = fill_holes(water)
     wide = over_chunks(_without_strips, [filled], 3 * max(settings.ocean_width), settings)
     regions = label_regions(wide.persist(), corners=8, frame=settings.frame)
@@ -253,15 +254,10 @@ def _merge(
         counted = [np.where(side, side + n, 0) for side, n in zip(found, before, strict=False)]
         return [counted[i : i + shape[1]] for i in range(0, len(counted), shape[1])]
 
-    facing = [
-        (np.concatenate(one), np.concatenate(other))
-        for one, other in zip(sides("bottom")[:-1], sides("top")[1:], strict=True)
-    ]
     right, left = (list(zip(*sides(name), strict=True)) for name in ("right", "left"))
-    facing += [
-        (np.concatenate(one), np.concatenate(other))
-        for one, other in zip(right[:-1], left[1:], strict=True)
-    ]
+    across = zip(sides("bottom")[:-1], sides("top")[1:], strict=True)
+    along = zip(right[:-1], left[1:], strict=True)
+    facing = [(np.concatenate(one), np.concatenate(other)) for one, other in chain(across, along)]
     pairs = [_meeting(one, other) for one, other in facing]
     if corners == 8:
         pairs += [_meeting(one[1:], other[:-1]) for one, other in facing]

@@ -34,7 +34,8 @@ from scipy.ndimage import uniform_filter
 from skimage.filters import threshold_otsu
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from csc_xr.accuracy import classification_report, confusion_matrix
+from csc_xr.accuracy.confusion import confusion_matrix
+from csc_xr.accuracy.scores import classification_report
 from csc_xr.errors import CscWarning
 from csc_xr.export import write_class_geotiff
 from csc_xr.labels import open_labels

@@ -16,7 +16,8 @@ from pathlib import Path
 import xarray as xr
 from measure import DOCS, markdown_table, replace_section
 
-from csc_xr.accuracy import classification_report, confusion_matrix
+from csc_xr.accuracy.confusion import confusion_matrix
+from csc_xr.accuracy.scores import classification_report
 from csc_xr.demo import open_demo_network
 from csc_xr.legend import GLACIER
 from csc_xr.runs.stack import classify_stack

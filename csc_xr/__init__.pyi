@@ -1,4 +1,5 @@
-from .accuracy import classification_report, confusion_matrix
+from .accuracy.confusion import confusion_matrix
+from .accuracy.scores import classification_report
 from .export import (
     open_result,
     write_class_geotiff,

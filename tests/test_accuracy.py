@@ -17,7 +17,8 @@ from rasterio.crs import CRS
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from sklearn.metrics import confusion_matrix as counts_of_sklearn
 
-from csc_xr.accuracy import classification_report, confusion_matrix, count_codes
+from csc_xr.accuracy.confusion import confusion_matrix, count_codes
+from csc_xr.accuracy.scores import classification_report
 from csc_xr.errors import LabelError, ParameterError
 from csc_xr.grid import place
 from csc_xr.legend import GLACIER, RIVER, ClassLegend, LegendClass

@@ -80,6 +80,7 @@ def test_every_image_has_its_outputs_and_nothing_else(runs: Runs) -> None:
         "Fjord_1_classified.tif.aux.xml",
         "CNN_Fjord_1_k3.csv",
         "CSC_Fjord_1_k3.csv",
+        "SCORES_Fjord_1_k3.csv",
         "Fjord_1_figure.png",
         "Fjord_1_network.keras",
         "Fjord_1_run.json",

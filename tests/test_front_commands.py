@@ -178,7 +178,7 @@ def test_a_legend_of_ones_own(dated: list[Path], tmp_path: Path) -> None:
         ((".",), "A result is a Zarr 3 folder"),
         (("--legend", "snow"), "A legend is 'glacier', 'river' or a JSON or CSV file, got 'snow'"),
         (("--legend", "river"), "that are glacier must be in legend 'river'"),
-        (("--front-setting", "closing=3"), "--front-setting must be NAME=VALUE with a name of"),
+        (("--front-setting", "closing=3"), "A front setting must be NAME=VALUE with a name of"),
         (("--front-setting", "closing_m=-3"), "closing_m must be 0 or more, got -3.0"),
         (("--pixel-size", "wide"), "Invalid value for '--pixel-size'"),
         (("--within", "none.gpkg"), "A vector file must be readable, but none.gpkg is not"),

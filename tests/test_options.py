@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from csc_xr.cli.options import computing, front_settings
+from csc_xr.cli.options import computing
 from csc_xr.errors import ParameterError
-from csc_xr.fronts.settings import FrontSettings
+from csc_xr.fronts.settings import FrontSettings, read_front_settings
 from csc_xr.workflow import ClassifySettings
 
 
@@ -25,15 +25,15 @@ def test_settings_in_words() -> None:
             "int": ("7", 7),
             "bool": ("Yes", True),
         }[kind]
-        found = front_settings([f"{setting.name} = {text}"])
+        found = read_front_settings([f"{setting.name} = {text}"])
         assert found == replace(FrontSettings(), **{setting.name: value})
-    assert front_settings(None) == front_settings([]) == FrontSettings()
+    assert read_front_settings([]) == FrontSettings()
     for text, refine in (("true", True), ("no", False), ("False", False)):
-        assert front_settings([f"refine={text}"]) == replace(FrontSettings(), refine=refine)
-    assert front_settings(["margin_m=1", "closing_m=3", "margin_m=2"]) == FrontSettings(
+        assert read_front_settings([f"refine={text}"]) == replace(FrontSettings(), refine=refine)
+    assert read_front_settings(["margin_m=1", "closing_m=3", "margin_m=2"]) == FrontSettings(
         margin_m=2, closing_m=3
     )
-    assert front_settings(["glacier=A=B"]).glacier == ("A=B",)
+    assert read_front_settings(["glacier=A=B"]).glacier == ("A=B",)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_settings_in_words() -> None:
     ],
 )  # fmt: skip
 def test_words_that_are_no_settings(text: str) -> None:
-    with pytest.raises(ParameterError, match="--front-setting must be NAME=VALUE") as refused:
-        front_settings([text])
+    with pytest.raises(ParameterError, match="A front setting must be NAME=VALUE") as refused:
+        read_front_settings([text])
     assert str(refused.value).endswith(f"got {text!r}.")
     assert " glacier, ocean, land, frame_m, " in str(refused.value)
 
@@ -56,7 +56,7 @@ def test_settings_that_cannot_be(text: str) -> None:
     with pytest.raises(
         ParameterError, match=f"^{name} must be (a whole number of )?0 or more, got"
     ):
-        front_settings([text])
+        read_front_settings([text])
 
 
 def start(scheduler: str, workers: int | None = None) -> None:

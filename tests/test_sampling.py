@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks_for_tests import BANDS, noise_scene
 
+from csc_xr.draws import draw_positions
 from csc_xr.errors import ParameterError, SceneError
 from csc_xr.priorities import pixel_priority
-from csc_xr.training.phase_two.sampling import draw_positions, draw_samples
+from csc_xr.training.phase_two.sampling import draw_samples
 
 
 def classes_like(scene: xr.DataArray, seed: int = 0) -> xr.DataArray:

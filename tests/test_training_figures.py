@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from csc_xr.accuracy import confusion_matrix, count_codes
+from csc_xr.accuracy.confusion import confusion_matrix, count_codes
 from csc_xr.errors import LabelError, LegendError, OutputError, ParameterError
 from csc_xr.figures.confusion import confusion_figure
 from csc_xr.figures.style import add_title, text_inches

@@ -1,6 +1,7 @@
 """The command ``csc-xr``: parse, call, print."""
 
 from csc_xr.cli import (  # noqa: F401  (each adds its commands)
+    batch,
     classify,
     fronts,
     networks,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from csc_xr.cli import options
-from csc_xr.cli.options import computing, front_settings, settings_of, words
+from csc_xr.cli.options import computing, settings_of, words
 from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes, quiet_start, quoted
-from csc_xr.errors import ParameterError
 
 Images = Annotated[list[Path], typer.Argument(help="Images, Zarr stores, or folders of them.")]
 
@@ -62,19 +61,21 @@ def classify(
     Killed and started again, it keeps what is finished and goes on with what is not.
     """
     with quiet_start():
+        from csc_xr.fronts.settings import read_front_settings
         from csc_xr.inputs import list_images
         from csc_xr.networks.bundle import open_network
         from csc_xr.runs.folder import run_jobs
         from csc_xr.runs.jobs import prepare_jobs
+        from csc_xr.training.phase_two.fitting import pixel_estimator
 
         settings = settings_of(
             patch_size=patch_size, tile_size=tile_size, seed=seed,
             min_probability=min_probability, despeckle=despeckle, mode_radius=mode_radius,
             edge=edge, output=output, activation=activation,
             samples_per_class=samples_per_class, steps=steps,
-            front=front_settings(front_setting) if front or front_setting else None,
+            front=read_front_settings(front_setting or ()) if front or front_setting else None,
         )  # fmt: skip
-        estimator = _classifier(classifier, seed)
+        estimator = pixel_estimator(classifier, seed)
         network = open_network(model, legend=legend)
     jobs = prepare_jobs(
         list_images(images),
@@ -124,13 +125,3 @@ def status(
     states = [scene.state for scene in found]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))]
     typer.echo(f"{len(found)} scenes: {', '.join(counts)}")
-
-
-def _classifier(name: str, seed: int) -> Any:
-    if name == "network":
-        return None
-    if name != "random-forest":
-        raise ParameterError(f"--classifier must be network or random-forest, got {name!r}.")
-    from sklearn.ensemble import RandomForestClassifier
-
-    return RandomForestClassifier(n_estimators=100, max_depth=16, random_state=seed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csc_xr.cli.options import FrontSetting, front_settings
+from csc_xr.cli.options import FrontSetting
 from csc_xr.cli.terminal import app, finding_rows, print_rows
 
 if TYPE_CHECKING:
@@ -51,10 +51,11 @@ def front(
     overwrite: Replace = False,
 ) -> None:
     """Find calving fronts in class rasters: lines for GIS, and errors where one was digitised."""
+    from csc_xr.fronts.settings import read_front_settings
     from csc_xr.legend import open_legend
     from csc_xr.runs.front_files import open_class_rasters, open_reference, write_fronts
 
-    known, settings = open_legend(legend), front_settings(front_setting)
+    known, settings = open_legend(legend), read_front_settings(front_setting or ())
     rasters = open_class_rasters(classes, legend=known, settings=settings, pixel_size_m=pixel_size)
     for raster, found in write_fronts(
         rasters, out,
@@ -115,10 +116,11 @@ def front_series(
     overwrite: Replace = False,
 ) -> None:
     """Follow a calving front through dated class rasters of one place: table, lines, figures."""
+    from csc_xr.fronts.settings import read_front_settings
     from csc_xr.legend import open_legend
     from csc_xr.runs.front_files import open_class_rasters, open_reference, write_series
 
-    known, settings = open_legend(legend), front_settings(front_setting)
+    known, settings = open_legend(legend), read_front_settings(front_setting or ())
     rasters = open_class_rasters(classes, legend=known, settings=settings, pixel_size_m=pixel_size)
     series, outputs = write_series(
         rasters, out,

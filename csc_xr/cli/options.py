@@ -183,36 +183,6 @@ def words(text: str | None) -> list[str] | None:
     return None if text is None else [word.strip() for word in text.split(",")]
 
 
-def front_settings(given: list[str] | None) -> FrontSettings:
-    """Make settings of NAME=VALUE."""
-    from dataclasses import fields
-
-    from csc_xr.fronts.settings import FrontSettings
-
-    kinds = {field.name: str(field.type) for field in fields(FrontSettings)}
-    values: dict[str, Any] = {}
-    for text in given or ():
-        name, _, value = text.partition("=")
-        try:
-            values[name.strip()] = _read(kinds[name.strip()], value.strip())
-        except (KeyError, ValueError) as error:
-            raise ParameterError(
-                f"--front-setting must be NAME=VALUE with a name of {', '.join(kinds)}, got "
-                f"{text!r}."
-            ) from error
-    return FrontSettings(**values)
-
-
-def _read(kind: str, text: str) -> Any:
-    """Read a value of a kind of setting."""
-    if kind.startswith("tuple"):
-        parts = [part for part in words(text) or () if part]
-        return tuple(int(part) if part.isdigit() else part for part in parts)
-    if kind == "bool":
-        return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
-    return int(text) if kind == "int" else float(text)
-
-
 def integers(text: str, option: str) -> tuple[int, ...]:
     """Split a list of whole numbers at its commas."""
     try:

@@ -23,7 +23,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="CSV file for the scores.")] = None,
 ) -> None:
     """Score an existing class raster against labels."""
-    from csc_xr.accuracy import classification_report, confusion_matrix
+    from csc_xr.accuracy.confusion import confusion_matrix
+    from csc_xr.accuracy.scores import classification_report
     from csc_xr.export import open_classes, write_table_csv
     from csc_xr.labels import open_labels
     from csc_xr.legend import open_legend

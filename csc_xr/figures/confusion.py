@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Affine2DBase, ScaledTranslation
 
-from csc_xr.accuracy import classification_report
+from csc_xr.accuracy.scores import classification_report
 from csc_xr.errors import ParameterError
 from csc_xr.figures.style import (
     CAPTION_SIZE,
@@ -54,9 +54,10 @@ def confusion_figure(
     Parameters
     ----------
     confusion : xarray.DataArray
-        From :func:`csc_xr.accuracy.confusion_matrix` or :func:`csc_xr.accuracy.count_codes`,
-        dims ("label", "predicted"), int64; or a sum of such matrices. Only classes that occur
-        are shown, the column of what was left without a class among them.
+        From :func:`csc_xr.accuracy.confusion.confusion_matrix` or
+        :func:`csc_xr.accuracy.confusion.count_codes`, dims ("label", "predicted"), int64; or a
+        sum of such matrices. Only classes that occur are shown, the column of what was left
+        without a class among them.
     legend : ClassLegend
         Names and colours of the classes.
     title : str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from math import ceil
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -95,6 +96,53 @@ class FrontSettings:
                 f"glacier and ocean must name a class each at least, got {self.glacier!r} and "
                 f"{self.ocean!r}."
             )
+
+
+def read_front_settings(texts: Sequence[str]) -> FrontSettings:
+    """Make settings of what was written on a command line or in a table.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Each ``NAME=VALUE``; several classes with commas between them.
+
+    Returns
+    -------
+    FrontSettings
+        With the defaults for what is not named.
+
+    Raises
+    ------
+    ParameterError
+        When a name is unknown, or a value cannot be read or used.
+
+    Examples
+    --------
+    >>> read_front_settings(["closing_m=100", "glacier=Glacier Ice,3"]).glacier
+    ('Glacier Ice', 3)
+    """
+    kinds = {field.name: str(field.type) for field in fields(FrontSettings)}
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            values[name.strip()] = _read(kinds[name.strip()], value.strip())
+        except (KeyError, ValueError) as error:
+            raise ParameterError(
+                f"A front setting must be NAME=VALUE with a name of {', '.join(kinds)}, got "
+                f"{text!r}."
+            ) from error
+    return FrontSettings(**values)
+
+
+def _read(kind: str, text: str) -> Any:
+    """Read a value of a kind of setting."""
+    if kind.startswith("tuple"):
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return tuple(int(part) if part.isdigit() else part for part in parts)
+    if kind == "bool":
+        return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
+    return int(text) if kind == "int" else float(text)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ class Job:
     digitised : mapping of str to geopandas.GeoSeries
         Calving front (``edge``) and valley margin (``margin``), where they were digitised and a
         front is looked for.
+    tags : mapping of str to str
+        What else is known of the scene, for tables over many runs: ``glacier``, ``validation``.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Job:
     scene_options: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     digitised: Digitised = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def identity(
         self,
@@ -183,6 +186,58 @@ def prepare_jobs(
         When the folder holds results of these images made with another network, other settings,
         inputs or software.
     """
+    jobs = open_jobs(
+        images, network,
+        settings=settings, labels=labels, scene_options=scene_options, classifier=classifier,
+    )  # fmt: skip
+    folder = Path(folder)
+    check_outputs(
+        jobs, network, folder,
+        settings=settings, classifier=classifier, experiment=experiment, overwrite=overwrite,
+    )  # fmt: skip
+    if overwrite:
+        clear_work(folder, [job.name for job in jobs])
+    return jobs
+
+
+def open_jobs(
+    images: Sequence[str | Path],
+    network: Network,
+    *,
+    settings: ClassifySettings,
+    labels: str | Path | None = None,
+    scene_options: Mapping[str, Any] | None = None,
+    classifier: Any = None,
+) -> list[Job]:
+    """Open and check every image and its labels; see :func:`prepare_jobs`.
+
+    Parameters
+    ----------
+    images : sequence of str or Path
+        Files or Zarr stores.
+    network : Network
+        The tile network of phase one.
+    settings : ClassifySettings
+        How to classify.
+    labels : str or Path, optional
+        Label raster of a single image.
+    scene_options : mapping, optional
+        Arguments of :func:`csc_xr.scene.open_scene`.
+    classifier : sklearn classifier, optional
+        Takes the place of the patch network.
+
+    Returns
+    -------
+    list of Job
+        In the order of the images.
+
+    Raises
+    ------
+    ParameterError
+        When there are labels for several images.
+    OutputError
+        When images share a name.
+    """
     paths = [Path(image) for image in images]
     if labels is not None and len(paths) != 1:
         raise ParameterError(
@@ -203,18 +258,54 @@ def prepare_jobs(
             jobs.append(
                 _prepare(path, label_path, network, settings, dict(scene_options or {}), classifier)
             )
-    folder = Path(folder)
+    return jobs
+
+
+def check_outputs(
+    jobs: Sequence[Job],
+    network: Network,
+    folder: Path,
+    *,
+    settings: ClassifySettings,
+    classifier: Any = None,
+    experiment: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Check that a folder can take the outputs of jobs, and holds nothing made in another way.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        What is to be done.
+    network : Network
+        The tile network of phase one.
+    folder : Path
+        The output folder; created when absent.
+    settings : ClassifySettings
+        How to classify.
+    classifier : sklearn classifier, optional
+        Takes the place of the patch network.
+    experiment : str, optional
+        Short name in the names of the reports.
+    overwrite : bool
+        Whether what is in the folder is to be replaced.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot take the outputs.
+    ResumeError
+        When it holds results made in another way, which are not to be replaced.
+    """
+    needed = max((needed_bytes(job, network, settings) for job in jobs), default=0)
+    check_output_folder(folder, needed)
+    if overwrite:
+        return
     identities = {
         job.name: job.identity(network, settings, classifier=classifier, experiment=experiment)
         for job in jobs
     }
-    needed = max((needed_bytes(job, network, settings) for job in jobs), default=0)
-    check_output_folder(folder, needed)
-    if overwrite:
-        clear_work(folder, names)
-    else:
-        check_earlier_work(jobs, folder, identities)
-    return jobs
+    check_earlier_work(jobs, folder, identities)
 
 
 def check_earlier_work(

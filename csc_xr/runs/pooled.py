@@ -50,7 +50,6 @@ class SampleTask(SceneTask):
     """Phase one of a scene, and its share of the samples."""
 
     network: Network
-    files: Path
     settings: ClassifySettings
     per_class: int
 
@@ -137,9 +136,9 @@ def learn_together(
         When no scene gave samples.
     """
     per_class = max(1, -(-settings.fit.samples_per_class // len(jobs)))
-    tasks = [SampleTask(job, network, files, settings, per_class) for job in jobs]
+    tasks = [SampleTask(job, files, network, settings, per_class) for job in jobs]
     drawn, failures = {}, []
-    for outcome in outcomes(tasks, client, watch):
+    for _, outcome in outcomes(tasks, client, watch):
         if isinstance(outcome, Failure):
             failures.append(outcome)
         elif outcome is not None:

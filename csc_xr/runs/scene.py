@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,12 @@ from csc_xr.record import (
     fingerprint,
     start_record,
 )
+from csc_xr.runs.description import describe_run, descriptive
 from csc_xr.runs.fronts import write_front
 from csc_xr.runs.identity import check_same_work, with_inputs
 from csc_xr.runs.jobs import Job, known_inputs
 from csc_xr.runs.scores import REPORTS, weighted_f1, write_scores
+from csc_xr.runs.shared_tiles import SharedTiles
 from csc_xr.runs.unfinished import Unfinished, begin_work, find_work, remove_work
 from csc_xr.workflow import OUTPUTS, ClassifySettings, apply_learned, find_tiles, learn_scene
 
@@ -107,6 +109,7 @@ def run_job(
     experiment: str | None = None,
     classifier: Any = None,
     network_path: str | Path | None = None,
+    shared: SharedTiles | None = None,
     timer: StageTimer | None = None,
     fit_progress: Progress | None = None,
 ) -> RunResult:
@@ -116,7 +119,8 @@ def run_job(
     and the outputs asked for; ``<name>_classified.tif`` (``.png`` for an image without
     georeference); a GeoTIFF for each other output of a georeferenced image;
     ``<name>_network.keras``, the patch network; ``CNN_<name>_<experiment>.csv`` and
-    ``CSC_<name>_<experiment>.csv``, the scores of the two phases, where there are labels;
+    ``CSC_<name>_<experiment>.csv``, the scores of the two phases, and both as a tidy table,
+    ``SCORES_<name>_<experiment>.csv``, where there are labels;
     ``<name>_figure.png``; what :func:`csc_xr.runs.fronts.write_front` writes, where a front is
     asked for; ``<name>_run.json``, the run record, last: where it stands, the outputs
     beside it are complete and its own. Until then, tile classes, patch network and pixel classes
@@ -138,6 +142,8 @@ def run_job(
         Takes the place of the patch network. It is not kept: a run taken up fits it again.
     network_path : str or Path, optional
         File of the tile network, for the record.
+    shared : SharedTiles, optional
+        Tile classes of other runs, which this one may use and adds to.
     timer : StageTimer, optional
         Takes the time of each stage.
     fit_progress : callable, optional
@@ -169,7 +175,8 @@ def run_job(
     with heard_warnings() as heard:
         tiles, learned = learn_begun(
             begun, network,
-            settings=settings, classifier=classifier, timer=timer, fit_progress=fit_progress,
+            settings=settings, classifier=classifier, shared=shared,
+            timer=timer, fit_progress=fit_progress,
         )  # fmt: skip
         begun = with_patches(begun, learned)
         with timer.stage("pixels"):
@@ -188,8 +195,9 @@ def run_job(
                 outputs["network"] = folder / f"{job.name}_network.keras"
                 save_network(learned, outputs["network"])
         with timer.stage("scores"):
-            scores, reports = write_scores(result, folder, job, network.card.legend, suffix)
-            outputs |= reports
+            scores = write_scores(result, folder, job, network.card.legend, suffix)
+            outputs |= scores.outputs
+            findings = dict(scores.findings)
         found = None
         if settings.front is not None:
             with timer.stage("front"):
@@ -199,18 +207,19 @@ def run_job(
                     digitised=job.digitised, raster=outputs["classes"], suffix=suffix,
                 )  # fmt: skip
                 outputs |= found.outputs
+                findings |= found.findings
         with timer.stage("figure"):
             outputs["figure"] = folder / f"{job.name}_figure.png"
             four_part_figure(
                 job.scene, job.labels, result["tile_class"], result["pixel_class"],
                 legend=network.card.legend, title=job.name,
-                scores=weighted_f1(scores), path=outputs["figure"],
+                scores=weighted_f1(scores.reports), path=outputs["figure"],
                 front=None if found is None else found.front.lines,
                 front_error_m=None if found is None else found.median_m,
             )  # fmt: skip
     return finish_scene(
-        begun, record_path, outputs, scores,
-        timer=timer, heard=heard, findings=None if found is None else found.findings,
+        begun, record_path, outputs, scores.reports,
+        timer=timer, heard=heard, findings=findings,
     )  # fmt: skip
 
 
@@ -272,17 +281,17 @@ def begin_scene(
         # Which network a scene goes on from may change: one that failed before may succeed.
         before = {**content.get("identity", {}), "from": origin}
         check_same_work(job.name, folder, before, {**identity, "from": origin})
-    kept = _kept_result(job.name, folder, record) if record else None
+    parameters = describe_run(
+        job, network, settings,
+        classifier=classifier, experiment=experiment, network_path=network_path,
+    )  # fmt: skip
+    kept = _kept_result(job.name, folder, record, parameters) if record else None
     if kept is not None:
         remove_work(folder, job.name)  # of a run that was killed before it had tidied up
         return kept
     files = [*inputs.values(), *([describe_input(network_path)] if network_path else [])]
     begun = start_record(
-        parameters={
-            **asdict(settings),
-            "scene": job.scene_options,
-            "classifier": None if classifier is None else str(classifier),
-        },
+        parameters=parameters,
         seed=settings.seed,
         inputs=files,
         networks={"tiles": network.fingerprint},
@@ -298,6 +307,7 @@ def learn_begun(
     settings: ClassifySettings,
     classifier: Any = None,
     initial: Network | None = None,
+    shared: SharedTiles | None = None,
     timer: StageTimer,
     fit_progress: Progress | None = None,
 ) -> tuple[xr.Dataset, Any]:
@@ -315,6 +325,8 @@ def learn_begun(
         Fitted in place of a patch network.
     initial : Network, optional
         Patch network to go on from.
+    shared : SharedTiles, optional
+        Tile classes of other runs.
     timer : StageTimer
         Takes the time of each stage.
     fit_progress : callable, optional
@@ -327,10 +339,10 @@ def learn_begun(
     learned : Network or PixelClassifier
         Ready to classify pixels.
     """
-    scene = begun.job.scene
-    keep = partial(begun.work.keep, "tiles")
+    scene, work = begun.job.scene, begun.work
+    keep = partial(work.keep, "tiles") if shared is None else partial(shared.keep, work)
     tiles = find_tiles(scene, network, settings=settings, timer=timer, keep=keep)
-    learned: Any = begun.work.network()
+    learned: Any = work.network()
     if learned is None:
         learned = learn_scene(
             scene, tiles, network,
@@ -338,7 +350,7 @@ def learn_begun(
             timer=timer, progress=fit_progress,
         )  # fmt: skip
         if isinstance(learned, Network):
-            begun.work.keep_network(learned)
+            work.keep_network(learned)
     return tiles, learned
 
 
@@ -450,8 +462,10 @@ def _is_placed(target: Path, begun: Begun) -> bool:
     return bool(open_result(target).attrs.get("fingerprint") == begun.origin["fingerprint"])
 
 
-def _kept_result(name: str, folder: Path, record: dict[str, Any]) -> RunResult | None:
-    """Give what an earlier run wrote; None when some of it is gone."""
+def _kept_result(
+    name: str, folder: Path, record: dict[str, Any], parameters: dict[str, Any]
+) -> RunResult | None:
+    """Give what an earlier run wrote, described as asked for now; None when some of it is gone."""
     outputs = {role: folder / Path(path).name for role, path in record["outputs"].items()}
     if not all(path.exists() for path in outputs.values()):
         return None
@@ -460,4 +474,7 @@ def _kept_result(name: str, folder: Path, record: dict[str, Any]) -> RunResult |
         for phase, role in REPORTS.items()
         if f"{role} report" in outputs
     }
+    if descriptive(record["parameters"]) != descriptive(parameters):
+        record["parameters"] |= descriptive(parameters)
+        write_json(record, outputs["record"])
     return RunResult(name, outputs, scores, RunRecord.from_dict(record), kept=True)

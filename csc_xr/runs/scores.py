@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from csc_xr.accuracy import classification_report, confusion_matrix
+from csc_xr.accuracy.confusion import confusion_matrix, confusion_to_dict
+from csc_xr.accuracy.scores import classification_report, tidy_scores
 from csc_xr.errors import CscWarning
 from csc_xr.export import write_table_csv
 from csc_xr.legend import ClassLegend
@@ -16,6 +19,55 @@ from csc_xr.runs.jobs import Job
 
 REPORTS = {"tile_class": "CNN", "pixel_class": "CSC"}
 """What reports are called, by variable."""
+
+
+@dataclass(frozen=True)
+class SceneScores:
+    """How well a scene was classified, and what was written of it.
+
+    Attributes
+    ----------
+    reports : dict of str to pandas.DataFrame
+        By name of the variable; empty where nothing is labelled.
+    outputs : dict of str to Path
+        Files by role.
+    findings : dict
+        For the run record: legend and confusion matrices, in plain values.
+    """
+
+    reports: dict[str, pd.DataFrame]
+    outputs: dict[str, Path]
+    findings: dict[str, Any]
+
+
+def count_confusions(
+    result: xr.Dataset, labels: xr.DataArray, legend: ClassLegend
+) -> dict[str, xr.DataArray]:
+    """Count the pixels of both phases by digitised and predicted class; computes.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Holds ``tile_class`` and ``pixel_class``.
+    labels : xarray.DataArray
+        Dims (y, x) on the same grid; 0 is not scored.
+    legend : ClassLegend
+        The classes.
+
+    Returns
+    -------
+    dict of str to xarray.DataArray
+        Confusion matrices by name of the variable; empty when no pixel is labelled.
+
+    Warns
+    -----
+    CscWarning
+        When no pixel is labelled.
+    """
+    if not bool((labels > 0).any().compute()):
+        warnings.warn("The labels hold no class, so nothing is scored.", CscWarning, stacklevel=2)
+        return {}
+    return {phase: confusion_matrix(labels, result[phase], legend=legend) for phase in REPORTS}
 
 
 def score_result(
@@ -42,18 +94,13 @@ def score_result(
     CscWarning
         When no pixel is labelled.
     """
-    if not bool((labels > 0).any().compute()):
-        warnings.warn("The labels hold no class, so nothing is scored.", CscWarning, stacklevel=2)
-        return {}
-    return {
-        phase: classification_report(confusion_matrix(labels, result[phase], legend=legend))
-        for phase in ("tile_class", "pixel_class")
-    }
+    counted = count_confusions(result, labels, legend)
+    return {phase: classification_report(confusion) for phase, confusion in counted.items()}
 
 
 def write_scores(
     result: xr.Dataset, folder: Path, job: Job, legend: ClassLegend, suffix: str
-) -> tuple[dict[str, pd.DataFrame], dict[str, Path]]:
+) -> SceneScores:
     """Score a result, where there are labels, and write the reports. Computes.
 
     Parameters
@@ -71,26 +118,30 @@ def write_scores(
 
     Returns
     -------
-    scores : dict of str to pandas.DataFrame
-        Reports by name of the variable.
-    reports : dict of str to Path
-        Files by role.
+    SceneScores
+        Reports, files and findings; all empty without labels.
     """
-    scores = {} if job.labels is None else score_result(result, job.labels, legend)
-    reports = {}
-    for phase, report in scores.items():
+    counted = {} if job.labels is None else count_confusions(result, job.labels, legend)
+    if not counted:
+        return SceneScores({}, {}, {})
+    reports = {phase: classification_report(confusion) for phase, confusion in counted.items()}
+    outputs = {}
+    for phase, report in reports.items():
         role = REPORTS[phase]
-        reports[f"{role} report"] = folder / f"{role}_{job.name}_{suffix}.csv"
-        write_table_csv(report, reports[f"{role} report"])
-    return scores, reports
+        outputs[f"{role} report"] = folder / f"{role}_{job.name}_{suffix}.csv"
+        write_table_csv(report, outputs[f"{role} report"])
+    outputs["scores"] = folder / f"SCORES_{job.name}_{suffix}.csv"
+    write_table_csv(tidy_scores(counted), outputs["scores"])
+    matrices = {phase: confusion_to_dict(confusion) for phase, confusion in counted.items()}
+    return SceneScores(reports, outputs, {"confusion": {"legend": legend.to_dict(), **matrices}})
 
 
-def weighted_f1(scores: dict[str, pd.DataFrame]) -> dict[str, float]:
+def weighted_f1(reports: dict[str, pd.DataFrame]) -> dict[str, float]:
     """Take the F1 of all pixels, each class weighted by its pixels, out of reports.
 
     Parameters
     ----------
-    scores : dict of str to pandas.DataFrame
+    reports : dict of str to pandas.DataFrame
         Reports by name of the variable.
 
     Returns
@@ -100,5 +151,5 @@ def weighted_f1(scores: dict[str, pd.DataFrame]) -> dict[str, float]:
     """
     return {
         phase: float(report["F1_score"].iloc[-1])  # the row Weighted_avg
-        for phase, report in scores.items()
+        for phase, report in reports.items()
     }

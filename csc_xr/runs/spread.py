@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import dask
 
@@ -19,7 +19,8 @@ from csc_xr.errors import CscError, OutputError, ResumeError
 from csc_xr.files import write_json
 from csc_xr.record import StageTimer
 from csc_xr.runs.jobs import Job
-from csc_xr.runs.unfinished import failure_file
+from csc_xr.runs.locks import one_at_a_time
+from csc_xr.runs.unfinished import failure_file, lock_file
 
 Progress = Callable[[int, int], None]
 
@@ -37,14 +38,22 @@ class SceneTask(ABC):
     ----------
     job : Job
         The scene.
+    files : Path
+        Folder that its files go to.
     """
 
     job: Job
+    files: Path
 
     @property
     def name(self) -> str:
         """Name of the scene."""
         return self.job.name
+
+    @property
+    def title(self) -> str:
+        """What the scene is called where its progress is shown."""
+        return self.name
 
     @property
     @abstractmethod
@@ -69,8 +78,11 @@ class SceneTask(ABC):
         """
 
 
+Task = TypeVar("Task", bound=SceneTask)
+
+
 class Watch(Protocol):
-    """Shows how far a scene is: given its name and pixels, lends what tells of stages and steps."""
+    """Shows how far a scene is: lends what tells of stages and steps, by its title and pixels."""
 
     def __call__(
         self, name: str, pixels: int
@@ -98,7 +110,7 @@ class Failure:
 
 
 def run_here(task: SceneTask, timer: StageTimer, fit_progress: Progress | None = None) -> Any:
-    """Do the work on one scene in this process.
+    """Do the work on one scene in this process, once no other process is at it.
 
     Parameters
     ----------
@@ -118,12 +130,13 @@ def run_here(task: SceneTask, timer: StageTimer, fit_progress: Progress | None =
     while True:
         attempt += 1
         try:
-            return task.run(timer, fit_progress)
+            with one_at_a_time(lock_file(task.files, task.name), task.name):
+                return task.run(timer, fit_progress)
         except ResumeError as error:
             return Failure(task.name, str(error))
         except OSError as error:
-            # Another process at the same scene, such as a worker whose client died, may have
-            # finished it and tidied up meanwhile: it is then found finished.
+            # Where files cannot be locked, another process at the same scene may have finished
+            # it and tidied up meanwhile: it is then found finished.
             if attempt == ATTEMPTS or error.errno in _FULL:
                 return Failure(task.name, str(error), fatal=isinstance(error, OutputError))
             time.sleep(0.2)
@@ -134,8 +147,8 @@ def run_here(task: SceneTask, timer: StageTimer, fit_progress: Progress | None =
 
 
 def outcomes(
-    tasks: Sequence[SceneTask], client: Any = None, watch: Watch | None = None
-) -> Iterator[Any]:
+    tasks: Sequence[Task], client: Any = None, watch: Watch | None = None
+) -> Iterator[tuple[Task, Any]]:
     """Do the work on many scenes: here one after another, or spread over a cluster.
 
     Parameters
@@ -150,8 +163,10 @@ def outcomes(
 
     Yields
     ------
-    object or Failure
-        What the tasks give, as each ends. A fatal failure is the last.
+    task : SceneTask
+        Each, as it ends.
+    outcome : object or Failure
+        What it gives. A fatal failure is the last.
     """
     if client is not None and len(tasks) > 1:
         threads = threads_per_scene(client, len(tasks))
@@ -162,14 +177,16 @@ def outcomes(
             outcome = run_here(task, StageTimer())
         else:
             sizes = task.job.scene.sizes
-            with watch(task.name, sizes["y"] * sizes["x"]) as (timer, fit_progress):
+            with watch(task.title, sizes["y"] * sizes["x"]) as (timer, fit_progress):
                 outcome = run_here(task, timer, fit_progress)
-        yield outcome
+        yield task, outcome
         if isinstance(outcome, Failure) and outcome.fatal:
             return
 
 
-def run_on_cluster(tasks: Sequence[SceneTask], client: Any, *, threads: int) -> Iterator[Any]:
+def run_on_cluster(
+    tasks: Sequence[Task], client: Any, *, threads: int
+) -> Iterator[tuple[Task, Any]]:
     """Do the work on many scenes, each a task of its own on a worker.
 
     A worker that dies loses no more than the chunks it was computing: its scenes go on elsewhere.
@@ -186,8 +203,10 @@ def run_on_cluster(tasks: Sequence[SceneTask], client: Any, *, threads: int) -> 
 
     Yields
     ------
-    object or Failure
-        What the tasks give, in the order they end.
+    task : SceneTask
+        Each, in the order they end.
+    outcome : object or Failure
+        What it gives.
     """
     from distributed import as_completed
 
@@ -203,7 +222,7 @@ def run_on_cluster(tasks: Sequence[SceneTask], client: Any, *, threads: int) -> 
         else:  # the worker itself was lost, several times
             outcome = Failure(task.name, f"{type(error).__name__}: {error}")
         future.release()
-        yield outcome
+        yield task, outcome
         if isinstance(outcome, Failure) and outcome.fatal:
             client.cancel(list(futures))
             return

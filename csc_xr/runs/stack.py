@@ -82,6 +82,8 @@ class StackTask(SceneTask):
     ----------
     job : Job
         The scene.
+    files : Path
+        Folder of the files of single scenes.
     position : int
         Its place in the store.
     network : Network
@@ -141,7 +143,7 @@ class StackTask(SceneTask):
         RunResult
             Files of the scene, and the record.
         """
-        files = self.out / SCENES
+        files = self.files
         begun = begin_scene(
             self.job, self.network, files, settings=self.settings, origin=self.origin
         )
@@ -302,7 +304,7 @@ def stack_outcomes(
         save_network(network, path)
     network = network.kept_at(path)
     tasks = [
-        StackTask(job, position, network, out, settings, rasters)
+        StackTask(job, out / SCENES, position, network, out, settings, rasters)
         for position, job in enumerate(jobs)
     ]
     if networks == "warm_start":
@@ -310,7 +312,7 @@ def stack_outcomes(
     elif networks == "shared":
         found = _with_one_network(tasks, client, watch)
     else:
-        found = outcomes(tasks, client, watch)
+        found = (outcome for _, outcome in outcomes(tasks, client, watch))
     for outcome in found:
         if isinstance(outcome, Failure):
             note_failure(out / SCENES, outcome)
@@ -383,7 +385,7 @@ def _one_by_one(
     """Every scene goes on from the patch network of the last one that succeeded."""
     before: Network | None = None
     for task in tasks:
-        for outcome in outcomes([replace(task, initial=before)], client, watch):
+        for _, outcome in outcomes([replace(task, initial=before)], client, watch):
             if isinstance(outcome, RunResult):
                 before = open_network(outcome.outputs["network"])
             yield outcome
@@ -408,4 +410,5 @@ def _with_one_network(
     learned = open_network(path).kept_at(path)
     bad = {failure.name for failure in lost}
     left = [replace(task, learned=learned) for task in tasks if task.name not in bad]
-    yield from outcomes(left, client, watch)
+    for _, outcome in outcomes(left, client, watch):
+        yield outcome

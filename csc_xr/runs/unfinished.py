@@ -199,7 +199,26 @@ def remove_work(out: Path, name: str) -> None:
 
 def _folders(out: Path, name: str | None) -> list[Path]:
     start = "*" if name is None else glob.escape(name)
-    return sorted((out / FOLDER).glob(f"{start}-{'?' * _DIGITS}"))
+    found = (out / FOLDER).glob(f"{start}-{'?' * _DIGITS}")
+    return sorted(path for path in found if path.is_dir())
+
+
+def lock_file(out: Path, name: str) -> Path:
+    """Give the path of the file that keeps other processes from a scene.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    name : str
+        The scene.
+
+    Returns
+    -------
+    Path
+        For :func:`csc_xr.runs.locks.one_at_a_time`.
+    """
+    return out / FOLDER / f"{name}.lock"
 
 
 def failure_file(out: Path, name: str) -> Path:

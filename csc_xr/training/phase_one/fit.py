@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from csc_xr.accuracy import count_codes
+from csc_xr.accuracy.confusion import count_codes
 from csc_xr.errors import CscWarning, ParameterError, TrainingError
 from csc_xr.legend import NODATA_CODE, ClassLegend
 from csc_xr.networks.builders import TileArchitecture

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 import xarray as xr
 
-from csc_xr.accuracy import classification_report
+from csc_xr.accuracy.scores import classification_report
 
 HISTORY = (
     "epoch",
@@ -42,7 +42,7 @@ class TrainingReport:
         Number of tiles learned from and validated on, by class code.
     confusion : xarray.DataArray or None
         Validation tiles by their class and by the class found, as
-        :func:`csc_xr.accuracy.confusion_matrix` gives it; None without any.
+        :func:`csc_xr.accuracy.confusion.confusion_matrix` gives it; None without any.
     """
 
     rows: list[dict[str, Any]]

@@ -215,6 +215,35 @@ def fit_patch_network(
     return Network(card, model), report
 
 
+def pixel_estimator(name: str, seed: int) -> Any:
+    """Make what is to classify pixels, by its name.
+
+    Parameters
+    ----------
+    name : str
+        ``network`` for the patch network, or ``random-forest``, for patch size 1.
+    seed : int
+        Of the forest.
+
+    Returns
+    -------
+    sklearn classifier or None
+        None for the patch network.
+
+    Raises
+    ------
+    ParameterError
+        When the name is another.
+    """
+    if name == "network":
+        return None
+    if name != "random-forest":
+        raise ParameterError(f"classifier must be network or random-forest, got {name!r}.")
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(n_estimators=100, max_depth=16, random_state=seed)
+
+
 def fit_pixel_classifier(
     samples: Samples,
     estimator: Any,

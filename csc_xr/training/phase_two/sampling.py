@@ -1,10 +1,4 @@
-"""Samples for phase two, drawn by position and seed alone.
-
-Every pixel has a priority, a hash of (seed, row, column); of each class the pixels of lowest
-priority are taken. Each chunk proposes its own lowest, proposals are merged, so the outcome is
-the same for any chunk layout, scheduler and number of workers, and no chunk sends more than the
-number asked for.
-"""
+"""Samples for phase two, drawn by position and seed alone."""
 
 from __future__ import annotations
 
@@ -17,17 +11,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from csc_xr.blockwise import haloed_blocks
+from csc_xr.draws import draw_positions
 from csc_xr.errors import ParameterError, SceneError
 from csc_xr.inference import patch_halo
-from csc_xr.priorities import lowest_of_each, pixel_priority
+from csc_xr.priorities import lowest_of_each
 from csc_xr.scene import check_bands, valid_pixels, validate_scene
-
-MERGE = 16
-"""Proposals merged by one task."""
-
-SAMPLE_DTYPE = np.dtype(
-    [("code", np.uint8), ("priority", np.uint64), ("row", np.int64), ("column", np.int64)]
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,63 +109,14 @@ def draw_samples(
     return Samples(drawn["code"], drawn["row"], drawn["column"], patches)
 
 
-def draw_positions(classes: xr.DataArray, *, per_class: int, seed: int) -> NDArray[np.void]:
-    """Draw pixels of each class by lowest priority.
-
-    Parameters
-    ----------
-    classes : xarray.DataArray
-        Dims (y, x), uint8, Dask-backed; 0 is never drawn.
-    per_class : int
-        Most pixels drawn of a class.
-    seed : int
-        Seed of the priorities.
-
-    Returns
-    -------
-    ndarray
-        Structured (``SAMPLE_DTYPE``), ordered by priority. Computed.
-    """
-    propose = dask.delayed(_propose, pure=True)
-    merge = dask.delayed(_lowest, pure=True)
-    proposals = [
-        propose(block.values, (block.rows.start, block.columns.start), per_class, seed)
-        for block in haloed_blocks(classes.data[None], halo=0)
-    ]
-    while len(proposals) > 1:
-        proposals = [
-            merge(proposals[start : start + MERGE], per_class)
-            for start in range(0, len(proposals), MERGE)
-        ]
-    (drawn,) = dask.compute(*proposals)
-    return np.sort(drawn, order="priority")
-
-
-def _propose(
-    block: NDArray[np.uint8], origin: tuple[int, int], per_class: int, seed: int
-) -> NDArray[np.void]:
-    codes = block[0]
-    rows, columns = np.nonzero(codes)
-    found = np.empty(len(rows), SAMPLE_DTYPE)
-    found["code"] = codes[rows, columns]
-    found["row"] = rows + origin[0]
-    found["column"] = columns + origin[1]
-    found["priority"] = pixel_priority(found["row"], found["column"], seed)
-    return _lowest([found], per_class)
-
-
-def _lowest(proposals: Sequence[NDArray[np.void]], per_class: int) -> NDArray[np.void]:
-    everything = np.concatenate(proposals)
-    return everything[lowest_of_each(everything["code"], everything["priority"], per_class)]
-
-
 def _within_budget(drawn: NDArray[np.void], most: int) -> NDArray[np.void]:
     """Thin the largest classes until all samples together are no more than a number."""
     counts = np.unique(drawn["code"], return_counts=True)[1]
     allowed = int(counts.max())
     while np.minimum(counts, allowed).sum() > most and allowed > 1:
         allowed = max(1, min(allowed - 1, int(allowed * 0.95)))
-    return np.sort(_lowest([drawn], allowed), order="priority")
+    kept = drawn[lowest_of_each(drawn["code"], drawn["priority"], allowed)]
+    return np.sort(kept, order="priority")
 
 
 def _gather_patches(scene: xr.DataArray, drawn: NDArray[np.void], halo: int) -> NDArray[np.generic]:

@@ -30,9 +30,12 @@ _ENTRIES_OF_MANY = 12
 # The oldest release that the styles are written for; later ones read them too.
 _QGIS_VERSION = "3.22.0"
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
-_GEOMETRY_NUMBERS = {"line": "1", "polygon": "2"}
+_GEOMETRY_NUMBERS = {"point": "0", "line": "1", "polygon": "2"}
 # A number that rises with the date and knows no time zone or summer time: 20170301.
 _DAY_NUMBER = "to_int(format_date({field}, 'yyyyMMdd'))"
+
+Kind = Literal["point", "line", "polygon"]
+"""Of geometry."""
 
 Options = dict[str, str]
 """Properties of a symbol by QGIS's names for them."""
@@ -201,6 +204,38 @@ def box_style(name: str = "Box", *, colour: str = "#000000", width_mm: float = 0
     )
 
 
+def point_style(name: str = "Points", *, colour: str = FRONT_COLOUR) -> LayerStyle:
+    """Show points as rings, so that the pixel below stays visible.
+
+    Parameters
+    ----------
+    name : str
+        What the points are, for the list of styles.
+    colour : str
+        ``#rrggbb``, or a name that Matplotlib knows.
+
+    Returns
+    -------
+    LayerStyle
+        For a layer of points.
+
+    Raises
+    ------
+    ParameterError
+        When there is no such colour.
+    """
+    options = {
+        "name": "circle",
+        "color": "0,0,0,0",
+        "outline_color": _rgba(colour),
+        "outline_width": "0.5",
+        "outline_width_unit": "MM",
+        "size": "4",
+        "size_unit": "MM",
+    }
+    return LayerStyle(name, "Rings.", _document(_single(options, "point"), kind="point"))
+
+
 def _graduated(attribute: str, days: NDArray[np.datetime64]) -> ElementTree.Element:
     """Symbols by ranges of day numbers, which are whole: both ends belong to a range."""
     firsts, lasts = _spans(days)
@@ -241,7 +276,7 @@ def _categories(
     attribute: str,
     entries: Sequence[tuple[str, str, Options]],
     *,
-    kind: Literal["line", "polygon"],
+    kind: Kind,
 ) -> ElementTree.Element:
     """Symbols by the value of an attribute; the value "" stands for all others."""
     renderer = _renderer("categorizedSymbol", attribute)
@@ -255,7 +290,7 @@ def _categories(
     return renderer
 
 
-def _single(options: Options, kind: Literal["line", "polygon"]) -> ElementTree.Element:
+def _single(options: Options, kind: Kind) -> ElementTree.Element:
     renderer = _renderer("singleSymbol")
     ElementTree.SubElement(renderer, "symbols").append(_symbol("0", options, kind=kind))
     return renderer
@@ -267,10 +302,9 @@ def _renderer(name: str, attribute: str | None = None) -> ElementTree.Element:
     return ElementTree.Element("renderer-v2", {"type": name, **by_what, **fixed})
 
 
-def _symbol(
-    name: str, options: Options, *, kind: Literal["line", "polygon"]
-) -> ElementTree.Element:
+def _symbol(name: str, options: Options, *, kind: Kind) -> ElementTree.Element:
     kind_of_symbol, kind_of_layer = {
+        "point": ("marker", "SimpleMarker"),
         "line": ("line", "SimpleLine"),
         "polygon": ("fill", "SimpleFill"),
     }[kind]
@@ -323,7 +357,7 @@ def _quoted(field: str) -> str:
     return '"' + field.replace('"', '""') + '"'
 
 
-def _document(renderer: ElementTree.Element, *, kind: Literal["line", "polygon"]) -> str:
+def _document(renderer: ElementTree.Element, *, kind: Kind) -> str:
     root = ElementTree.Element("qgis", version=_QGIS_VERSION, styleCategories="Symbology")
     root.append(renderer)
     ElementTree.SubElement(root, "layerGeometryType").text = _GEOMETRY_NUMBERS[kind]

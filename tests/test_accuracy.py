@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 
 import dask
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from affine import Affine
@@ -14,12 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasterio.crs import CRS
+from scipy.stats import multivariate_hypergeom
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from sklearn.metrics import confusion_matrix as counts_of_sklearn
 
-from csc_xr.accuracy.confusion import confusion_matrix, count_codes
-from csc_xr.accuracy.scores import classification_report
-from csc_xr.errors import LabelError, ParameterError
+from csc_xr.accuracy.confusion import (
+    confusion_from_dict,
+    confusion_matrix,
+    confusion_to_dict,
+    count_classes,
+    count_codes,
+    subsample,
+)
+from csc_xr.accuracy.scores import METRICS, classification_report, tidy_scores
+from csc_xr.errors import LabelError, LegendError, ParameterError
 from csc_xr.grid import place
 from csc_xr.legend import GLACIER, RIVER, ClassLegend, LegendClass
 
@@ -213,3 +223,148 @@ def test_report_needs_labelled_tiles() -> None:
         codes = np.zeros(size, np.uint8)
         with pytest.raises(LabelError, match="Scores need labelled tiles, got labels that are 0"):
             classification_report(count_codes(codes, codes, legend=RIVER))
+
+
+def test_pooled_and_thinned_scores_equal_scikit_learn() -> None:
+    """The pixels behind a subsample are any with its counts: scores know no more of them."""
+    rng = np.random.default_rng(5)
+    scenes = [
+        (rng.integers(0, 6, (40, 30)), rng.integers(0, 6, (40, 30)), rng.integers(1, 40))
+        for _ in range(3)
+    ]
+    pooled = sum(
+        confusion_matrix(raster(labels, int(chunk)), raster(found), legend=RIVER)
+        for labels, found, chunk in scenes
+    )
+    thinned = subsample(pooled, n=700, seed=2)
+    labels, found = (np.concatenate([scene[i].ravel() for scene in scenes]) for i in (0, 1))
+    truths = [(labels[labels > 0], found[labels > 0])]
+    cells = [(a, b) for a in RIVER.codes for b in (0, *RIVER.codes)]
+    truths.append(tuple(np.repeat(cells, thinned.values.ravel(), axis=0).T))
+    for confusion, (truth, predicted) in zip((pooled, thinned), truths, strict=True):
+        columns = ["Precision", "Recall", "F1_score", "Support"]
+        report = classification_report(confusion).set_index("Class")[columns].astype(float)
+        wanted = precision_recall_fscore_support(truth, predicted, labels=RIVER.codes)
+        np.testing.assert_allclose(report.loc[list(RIVER.names)].to_numpy().T, wanted, rtol=1e-12)
+        right = accuracy_score(truth, predicted)
+        assert report.loc["Accuracy", "F1_score"] == pytest.approx(right, rel=1e-12)
+
+
+@given(
+    counts=hnp.arrays(np.int64, (5, 6), elements=st.integers(0, 10**12)),
+    n=st.integers(1, 10**6),
+    seed=st.integers(0, 2**64),
+)
+@settings(max_examples=60, deadline=None)
+def test_subsample_is_part_of_the_whole(counts: np.ndarray, n: int, seed: int) -> None:
+    whole = count_codes(np.array([1]), np.array([1]), legend=RIVER).copy(data=counts)
+    part = subsample(whole, n=n, seed=seed)
+    assert part.sum() == min(n, counts.sum())
+    assert ((part >= 0) & (part <= whole)).all()
+    xr.testing.assert_identical(part, subsample(whole, n=n, seed=seed))
+    assert part.attrs["units"] == "tiles"
+
+
+def test_subsample_equals_in_law_a_draw_without_replacement() -> None:
+    counts = [40, 25, 10, 5]
+    whole = count_codes(np.repeat([1, 2], [65, 15]), np.repeat([1, 2, 1, 2], counts), legend=RIVER)
+    drawn = np.array(
+        [subsample(whole, n=30, seed=seed).values[:2, 1:3].ravel() for seed in range(1500)]
+    )
+    law = multivariate_hypergeom(counts, 30)
+    wide = 4 * np.sqrt(np.diag(law.cov()) / len(drawn))
+    assert (np.abs(drawn.mean(axis=0) - law.mean()) < wide).all()
+    np.testing.assert_allclose(np.cov(drawn.T), law.cov(), atol=0.35)
+    assert len(np.unique(drawn, axis=0)) > 200
+
+
+def test_subsample_checks_what_it_gets() -> None:
+    counts = count_codes(np.array([1, 2]), np.array([1, 2]), legend=RIVER)
+    xr.testing.assert_identical(subsample(counts, n=5, seed=0), counts)
+    for n in (0, 1.5, True):
+        with pytest.raises(ParameterError, match="n must be a whole number of 1 or more, got"):
+            subsample(counts, n=n, seed=0)
+    with pytest.raises(ParameterError, match="seed must be a whole number"):
+        subsample(counts, n=1, seed=-1)
+
+
+def test_confusion_survives_json() -> None:
+    rng = np.random.default_rng(1)
+    counts = count_codes(rng.integers(0, 9, 200), rng.integers(0, 9, 200), legend=GLACIER)
+    content = json.loads(json.dumps(confusion_to_dict(counts)))
+    assert set(content) == {"units", "label", "predicted", "counts"}
+    xr.testing.assert_identical(confusion_from_dict(content, legend=GLACIER), counts)
+    part = {"units": "points", "label": [2], "predicted": [0, 2], "counts": [[3, 4]]}
+    found = confusion_from_dict(part, legend=RIVER)
+    assert found.sel(label=2, predicted=0) == 3
+    assert found.sum() == 7
+    assert found.attrs == {"units": "points", "legend": "river"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"counts": [[1]]}, {"counts": [[0.5, 1]]}, {"counts": [[-1, 1]]}, {"counts": [["a", "b"]]}],
+)
+def test_no_confusion_in_wrong_counts(changed: dict[str, object]) -> None:
+    content = {"units": "pixels", "label": [1], "predicted": [0, 1], "counts": [[0, 1]]} | changed
+    with pytest.raises(ParameterError, match="Counts must be whole numbers of 0 or more, 1 labels"):
+        confusion_from_dict(content, legend=RIVER)
+
+
+def test_no_confusion_of_other_content() -> None:
+    content = {"units": "pixels", "label": [1], "predicted": [9], "counts": [[0]]}
+    with pytest.raises(LegendError, match=r"'river' must have every code .* lacks \[9\]"):
+        confusion_from_dict(content, legend=RIVER)
+    for key in content:
+        with pytest.raises(ParameterError, match="needs units, label, predicted and counts, got"):
+            confusion_from_dict({k: v for k, v in content.items() if k != key}, legend=RIVER)
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_classes_are_counted(chunk: int | None) -> None:
+    codes = np.random.default_rng(0).choice(np.array([0, 1, 4, 8], np.int16), (7, 8))
+    found = count_classes(raster(codes, chunk), legend=GLACIER)
+    assert dict(zip(found["code"].values.tolist(), found.values.tolist(), strict=True)) == {
+        code: int((codes == code).sum()) for code in range(9)
+    }
+    assert found["class_name"].sel(code=4) == "Glacier Ice"
+    with pytest.raises(ParameterError, match=r"A class raster must hold 0 or codes .* got \[8\]"):
+        count_classes(raster(codes, chunk), legend=RIVER)
+    with pytest.raises(ParameterError, match="must have the dims y and x"):
+        count_classes(raster(codes, chunk).expand_dims("band"), legend=GLACIER)
+
+
+def test_tidy_scores_are_those_of_the_reports() -> None:
+    rng = np.random.default_rng(8)
+    labels = rng.choice([0, 1, 2, 4, 7], 500)
+    counts = {
+        phase: count_codes(labels, rng.choice([0, 1, 2, 3, 4], 500), legend=GLACIER)
+        for phase in ("tile_class", "pixel_class")
+    }
+    tidy = tidy_scores(counts)
+    assert list(tidy) == [
+        "phase", "kind", "code", "class", *METRICS, "accuracy", "support", "predicted"
+    ]  # fmt: skip
+    for phase, confusion in counts.items():
+        report = classification_report(confusion)
+        rows = tidy[tidy["phase"] == phase].reset_index(drop=True)
+        assert rows["kind"].tolist() == ["class"] * 4 + ["overall", "macro", "weighted"]
+        assert rows["code"].tolist() == [1, 2, 4, 7, pd.NA, pd.NA, pd.NA]
+        assert rows["class"].tolist()[:4] == report["Class"].tolist()[:4]
+        scores = rows[list(METRICS)].to_numpy()
+        wanted = report[["Precision", "Recall", "F1_score"]].to_numpy(np.float64)
+        np.testing.assert_array_equal(scores[[0, 1, 2, 3, 5, 6]], wanted[[0, 1, 2, 3, 5, 6]])
+        assert np.isnan(scores[4]).all()
+        assert rows["accuracy"].dropna().tolist() == [report["F1_score"].iloc[4]]
+        assert rows["support"].tolist() == report["Support"].tolist()
+        claimed = confusion.sum("label").sel(predicted=[1, 2, 4, 7]).values.tolist()
+        classified = int(confusion.sum() - confusion.sel(predicted=0).sum())
+        assert rows["predicted"].tolist() == [*claimed, classified, classified, classified]
+
+
+def test_tidy_scores_need_a_matrix_with_labels() -> None:
+    with pytest.raises(ParameterError, match="Scores need one confusion matrix at least"):
+        tidy_scores({})
+    nothing = count_codes(np.array([0]), np.array([1]), legend=RIVER)
+    with pytest.raises(LabelError, match="Scores need labelled tiles"):
+        tidy_scores({"pixel_class": nothing})

@@ -49,6 +49,8 @@ class AreaEstimates:
         Of pixels without a class in the map, on which the estimates say nothing.
     unmapped_samples : int
         Labelled pixels without a class in the map, which are left out.
+    unit : str
+        Of all areas.
     level : float
         Share of such intervals that hold the true value.
     """
@@ -60,7 +62,24 @@ class AreaEstimates:
     total_area: float
     unmapped_area: float
     unmapped_samples: int
+    unit: str
     level: float
+
+    def to_table(self) -> pd.DataFrame:
+        """Give all of it but the proportions as one table, for a file.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``classes``, and in every row ``overall_accuracy``, ``overall_half_width``,
+            ``unit`` and ``level``.
+        """
+        return self.classes.assign(
+            overall_accuracy=self.overall_accuracy,
+            overall_half_width=self.overall_half_width,
+            unit=self.unit,
+            level=self.level,
+        )
 
 
 def estimate_areas(
@@ -68,6 +87,7 @@ def estimate_areas(
     mapped: xr.DataArray,
     *,
     pixel_area: float = 1.0,
+    unit: str = "pixels",
     level: float = 0.95,
 ) -> AreaEstimates:
     """Estimate the area of each class from a map and a random sample of labels.
@@ -90,7 +110,9 @@ def estimate_areas(
         Pixels of each class of the map, dims ("code",), with the coordinate ``code``, from
         :func:`csc_xr.accuracy.confusion.count_classes`. Those of code 0 are not part of the area.
     pixel_area : float
-        Area of a pixel, in the unit wanted (:func:`pixel_area_m2`). By default areas are pixels.
+        Area of a pixel, such as :func:`pixel_area_m2` gives. By default areas are pixels.
+    unit : str
+        What that is measured in, to be named beside the areas.
     level : float
         Share of such intervals that hold the true value.
 
@@ -124,8 +146,11 @@ def estimate_areas(
     - Eq. 12, interval: z standard errors to either side; z = 1.96 for 95 %, as they have it, and
       the quantile of the normal distribution for any other level.
 
-    Where all labels of a map class agree, its variance is estimated as 0, which is too little: have
-    some 50 labels in each class. That part of the map itself was labelled is not taken into
+    Where all labels of a map class agree, its variance is estimated as 0, which is too little.
+    Intervals are also too short for a class that is now and then missed in a large other class,
+    while few such misses are in the sample: where 2 of 100 labels were to be expected, 88 % of the
+    95 % intervals held the truth in a simulation, and 93 % where 6 of 300 were. Have 50 labels in
+    each class, and more in large ones. That part of the map itself was labelled is not taken into
     account; it makes the intervals of small maps with many labels wider than need be.
 
     Examples
@@ -182,6 +207,7 @@ def estimate_areas(
         total_area=total,
         unmapped_area=float(mapped.reindex(code=[NODATA_CODE], fill_value=0).sum()) * pixel_area,
         unmapped_samples=int(confusion.sel(predicted=NODATA_CODE).sum()),
+        unit=unit,
         level=level,
     )
 

@@ -129,6 +129,34 @@ def classes_at_points(points: pd.DataFrame, classes: xr.DataArray) -> NDArray[np
     return np.asarray(classes.isel(places).values)
 
 
+def drawn_from(points: pd.DataFrame, classes: xr.DataArray) -> bool:
+    """Tell whether points can have been drawn within the classes of a map.
+
+    Computes: the chunks that points lie in.
+
+    Parameters
+    ----------
+    points : pandas.DataFrame or geopandas.GeoDataFrame
+        As :func:`classes_at_points` takes them.
+    classes : xarray.DataArray
+        The map, dims (y, x).
+
+    Returns
+    -------
+    bool
+        False when the column ``map_code`` says otherwise than the map at any point. True without
+        such a column, as of points that were drawn from no map.
+
+    Raises
+    ------
+    LabelError
+        As :func:`classes_at_points` does.
+    """
+    if "map_code" not in points:
+        return True
+    return bool((classes_at_points(points, classes) == points["map_code"].to_numpy()).all())
+
+
 def point_labels(
     points: pd.DataFrame, *, legend: ClassLegend, column: str = "label"
 ) -> NDArray[np.uint8]:

@@ -81,13 +81,13 @@ def tidy_scores(confusions: Mapping[str, xr.DataArray]) -> pd.DataFrame:
         overall accuracy, macro and weighted averages. Columns:
 
         - ``phase``: the name given.
-        - ``row``: "class", "overall", "macro" or "weighted".
+        - ``kind``: "class", "overall", "macro" or "weighted".
         - ``code`` (Int64, missing but for classes) and ``class`` ("all" but for classes).
         - ``precision`` (user's accuracy): of what was predicted as the class, the share that is;
           0 where nothing was predicted as it.
         - ``recall`` (producer's accuracy): of what is labelled as the class, the share found.
         - ``f1``: the harmonic mean of both.
-        - ``accuracy``: the share of all labelled that is right; in the row "overall" alone, which
+        - ``accuracy``: the share of all labelled that is right; of the kind "overall" alone, which
           has no precision, recall and F1.
         - ``support`` (int64): labelled pixels, tiles or points of the class, or of all classes.
         - ``predicted`` (int64): those among all labelled that were predicted as the class; over
@@ -105,7 +105,7 @@ def tidy_scores(confusions: Mapping[str, xr.DataArray]) -> pd.DataFrame:
     >>> from csc_xr.accuracy.confusion import count_codes
     >>> from csc_xr.legend import RIVER
     >>> counts = count_codes(np.array([1, 1, 1, 1, 2]), np.array([1, 1, 1, 2, 2]), legend=RIVER)
-    >>> scores = tidy_scores({"pixel_class": counts}).query("row == 'class'")
+    >>> scores = tidy_scores({"pixel_class": counts}).query("kind == 'class'")
     >>> scores[["class", "precision", "recall", "support", "predicted"]]
               class  precision  recall  support  predicted
     0         Water        1.0    0.75        4          3
@@ -172,7 +172,7 @@ def _tidy(phase: str, found: _Scores) -> pd.DataFrame:
     numbers = np.vstack([found.scores, np.full(3, np.nan), found.macro, found.weighted])
     table = pd.DataFrame(numbers, columns=list(METRICS))
     table.insert(0, "phase", phase)
-    table.insert(1, "row", ["class"] * classes + ["overall", "macro", "weighted"])
+    table.insert(1, "kind", ["class"] * classes + ["overall", "macro", "weighted"])
     table.insert(2, "code", pd.Series([*found.codes, None, None, None], dtype="Int64"))
     table.insert(3, "class", [*found.names, "all", "all", "all"])
     table["accuracy"] = [np.nan] * classes + [found.accuracy, np.nan, np.nan]

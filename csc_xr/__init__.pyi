@@ -1,5 +1,12 @@
-from .accuracy.confusion import confusion_matrix
-from .accuracy.scores import classification_report
+from .accuracy.areas import AreaEstimates, estimate_areas, pixel_area_m2
+from .accuracy.confusion import confusion_matrix, count_classes, count_codes, subsample
+from .accuracy.points import (
+    classes_at_points,
+    draw_validation_points,
+    open_points,
+    point_labels,
+)
+from .accuracy.scores import classification_report, tidy_scores
 from .export import (
     open_result,
     write_class_geotiff,
@@ -10,6 +17,7 @@ from .export import (
 from .figures.confusion import confusion_figure
 from .figures.fronts import error_histogram, overlay_figure, series_figure
 from .figures.maps import four_part_figure
+from .figures.sweeps import class_figure, f1_sweep_figure, scene_figure
 from .figures.training import history_figure
 from .fronts.deviation import Deviation, front_error, margin_error
 from .fronts.digitised import open_digitised
@@ -27,10 +35,14 @@ from .networks.builders import build_patch_network, build_tile_network
 from .networks.bundle import Network, open_network, save_network
 from .networks.card import NetworkCard
 from .polygons import class_polygons
+from .runs.batch import plan_batch, run_batch
 from .runs.folder import run_jobs
 from .runs.front_files import open_class_rasters, write_fronts, write_series
 from .runs.jobs import prepare_jobs
 from .runs.ledger import folder_status
+from .runs.reference_results import collect_reference_results
+from .runs.result_files import write_results
+from .runs.results import Results, collect_results
 from .runs.scene import run_job
 from .runs.stack import classify_stack
 from .runs.tiles import cut_images
@@ -63,6 +75,7 @@ __version__: str
 __all__ = [
     "GLACIER",
     "RIVER",
+    "AreaEstimates",
     "Checkpoint",
     "ClassKey",
     "ClassLegend",
@@ -83,16 +96,21 @@ __all__ = [
     "build_patch_network",
     "build_tile_network",
     "class_polygons",
+    "classes_at_points",
     "classification_report",
     "classify_pixels",
     "classify_scene",
     "classify_stack",
     "confusion_figure",
     "confusion_matrix",
+    "count_classes",
+    "count_codes",
     "count_tiles",
     "cut_images",
     "draw_samples",
+    "draw_validation_points",
     "error_histogram",
+    "estimate_areas",
     "expand_tiles",
     "export_compiled",
     "export_tile_folders",
@@ -122,11 +140,14 @@ __all__ = [
     "open_labels",
     "open_legend",
     "open_network",
+    "open_points",
     "open_result",
     "open_scene",
     "open_stack",
     "open_tiles",
     "overlay_figure",
+    "pixel_area_m2",
+    "point_labels",
     "predict_tiles",
     "prepare_jobs",
     "run_job",
@@ -136,7 +157,9 @@ __all__ = [
     "scene_transform",
     "series_figure",
     "split_tiles",
+    "subsample",
     "thin_tiles",
+    "tidy_scores",
     "to_metres",
     "train_network",
     "valid_pixels",

@@ -5,6 +5,8 @@ from csc_xr.cli import (  # noqa: F401  (each adds its commands)
     classify,
     fronts,
     networks,
+    report,
+    results,
     scores,
     stack,
     tiles,

@@ -22,6 +22,9 @@ from csc_xr.scene import valid_pixels
 MAX_PANEL_PIXELS = 1500
 """Longest side of a panel in image pixels; larger rasters are thinned."""
 
+Floats = Any
+"""An array of float32, of NumPy or Dask."""
+
 _UNCLASSIFIED_COLOUR = "#000000"
 _COLOUR_BANDS = ("red", "green", "blue")
 
@@ -148,36 +151,101 @@ def picture_of(
     caption : str
         Tells the bands.
     """
-    names = [str(name) for name in scene["band"].values]
-    if set(_COLOUR_BANDS) <= set(names):
-        shown = list(_COLOUR_BANDS)
-    else:
-        shown = names[:3] if len(names) >= 3 else names[:1]
-    bands = scene.isel(band=[names.index(name) for name in shown])
-    values = bands.where(valid_pixels(scene)).astype(np.float32)
-    if max(steps.values()) > 1:
-        # Chunks of whole blocks let the mean run chunk by chunk. The first of a part may be thin.
-        whole = {dim: n * max(1, max(bands.chunksizes[dim]) // n) for dim, n in steps.items()}
-        values = values.chunk(whole).coarsen(steps, boundary="trim").mean()
-    stretched = np.stack([_stretched(band) for band in values.values], axis=-1)
+    bands, caption = shown_bands(scene)
+    values = averaged(bands.where(valid_pixels(scene)), steps).values
+    stretched = np.stack([stretch(band, stretch_limits(band)) for band in values], axis=-1)
     blank = np.isnan(stretched).any(axis=-1, keepdims=True)
     colour = np.broadcast_to(np.where(blank, 1, stretched), (*blank.shape[:2], 3))
     picture = np.concatenate([colour, np.where(blank, 0, 1)], axis=-1).astype(np.float32)
-    if shown == list(_COLOUR_BANDS):
-        return picture, "Image"
-    return picture, f"Image ({', '.join(shown)})"
+    return picture, caption
 
 
-def _stretched(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def shown_bands(scene: xr.DataArray) -> tuple[xr.DataArray, str]:
+    """Choose the bands a scene is shown from.
+
+    Parameters
+    ----------
+    scene : xarray.DataArray
+        A scene, dims ("band", "y", "x").
+
+    Returns
+    -------
+    bands : xarray.DataArray
+        Red, green and blue, or else the first three bands or the first. Lazy.
+    caption : str
+        Tells the bands.
+    """
+    names = [str(name) for name in scene["band"].values]
+    if set(_COLOUR_BANDS) <= set(names):
+        return scene.isel(band=[names.index(name) for name in _COLOUR_BANDS]), "Image"
+    shown = names[:3] if len(names) >= 3 else names[:1]
+    return scene.isel(band=slice(len(shown))), f"Image ({', '.join(shown)})"
+
+
+def averaged(bands: xr.DataArray, steps: Mapping[str, int]) -> xr.DataArray:
+    """Average blocks of pixels, chunk by chunk.
+
+    Parameters
+    ----------
+    bands : xarray.DataArray
+        Dims ("band", "y", "x"), NaN where there is no data.
+    steps : mapping of str to int
+        From :func:`thinning`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Of float32, without the parts of blocks at the end. Lazy.
+    """
+    values = bands.astype(np.float32)
+    if max(steps.values()) == 1:
+        return values
+    # Chunks of whole blocks let the mean run chunk by chunk. The first of a part may be thin.
+    whole = {dim: n * max(1, max(bands.chunksizes[dim]) // n) for dim, n in steps.items()}
+    means: xr.DataArray = values.chunk(whole).coarsen(steps, boundary="trim").mean()
+    return means
+
+
+def stretch_limits(band: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Find the values of a band that become black and white.
+
+    Parameters
+    ----------
+    band : array of float32
+        Values, NaN where there is no data.
+
+    Returns
+    -------
+    tuple of float
+        The 2nd and 98th percentile; equal where there is nothing to tell apart.
+    """
     valid = band[np.isfinite(band)]
     if valid.size == 0:
-        return np.full_like(band, np.nan)
+        return 0.0, 0.0
     low, high = np.percentile(valid, (2, 98))
+    return float(low), float(high)
+
+
+def stretch(band: Floats, limits: tuple[float, float]) -> Floats:
+    """Bring the values of a band to brightness, 0 to 1.
+
+    Parameters
+    ----------
+    band : array of float32
+        Values, NaN where there is no data; a lazy array stays lazy.
+    limits : tuple of float
+        From :func:`stretch_limits`; where they are equal the band is of middling grey.
+
+    Returns
+    -------
+    array of float32
+        Brightness, NaN where there is no data.
+    """
+    low, high = limits
     if high <= low:
-        return np.where(np.isfinite(band), np.float32(0.5), band)
+        return band * 0 + 0.5
     # The gamma keeps dark water from going black beside snow.
-    stretched: npt.NDArray[np.float32] = np.clip((band - low) / (high - low), 0, 1) ** 0.7
-    return stretched
+    return np.clip((band - low) / (high - low), 0, 1) ** 0.7
 
 
 def thinned_classes(raster: xr.DataArray, steps: Mapping[str, int]) -> npt.NDArray[np.uint8]:

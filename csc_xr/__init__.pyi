@@ -35,6 +35,7 @@ from .networks.builders import build_patch_network, build_tile_network
 from .networks.bundle import Network, open_network, save_network
 from .networks.card import NetworkCard
 from .polygons import class_polygons
+from .report.page import write_report
 from .runs.batch import plan_batch, run_batch
 from .runs.folder import run_jobs
 from .runs.front_files import open_class_rasters, write_fronts, write_series
@@ -88,6 +89,7 @@ __all__ = [
     "LegendClass",
     "Network",
     "NetworkCard",
+    "Results",
     "SplitSettings",
     "TileSplit",
     "TrainSettings",
@@ -95,12 +97,15 @@ __all__ = [
     "add_copies",
     "build_patch_network",
     "build_tile_network",
+    "class_figure",
     "class_polygons",
     "classes_at_points",
     "classification_report",
     "classify_pixels",
     "classify_scene",
     "classify_stack",
+    "collect_reference_results",
+    "collect_results",
     "confusion_figure",
     "confusion_matrix",
     "count_classes",
@@ -117,6 +122,7 @@ __all__ = [
     "extract_front",
     "extract_margins",
     "extract_tiles",
+    "f1_sweep_figure",
     "find_images",
     "find_labels",
     "fit_patch_network",
@@ -147,13 +153,16 @@ __all__ = [
     "open_tiles",
     "overlay_figure",
     "pixel_area_m2",
+    "plan_batch",
     "point_labels",
     "predict_tiles",
     "prepare_jobs",
+    "run_batch",
     "run_job",
     "run_jobs",
     "same_grid",
     "save_network",
+    "scene_figure",
     "scene_transform",
     "series_figure",
     "split_tiles",
@@ -173,6 +182,8 @@ __all__ = [
     "write_layers",
     "write_lines",
     "write_result_zarr",
+    "write_report",
+    "write_results",
     "write_scene",
     "write_series",
     "write_stack",

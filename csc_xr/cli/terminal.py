@@ -34,7 +34,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-_PHASES = {"tile_class": "phase one, tiles", "pixel_class": "phase two, pixels"}
+PHASES = {"tile_class": "phase one, tiles", "pixel_class": "phase two, pixels"}
 
 
 def main() -> None:
@@ -175,7 +175,7 @@ def _deviation_sentence(figures: Mapping[str, Any]) -> str:
 def print_scores(scores: dict[str, pd.DataFrame]) -> None:
     """Print a table for each phase."""
     for phase, report in scores.items():
-        typer.echo(f"\n{_PHASES.get(phase, phase)}")
+        typer.echo(f"\n{PHASES.get(phase, phase)}")
         typer.echo(report.round(3).to_string(index=False, na_rep=""))
     if scores:
         typer.echo("")

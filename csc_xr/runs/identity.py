@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import dask
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from csc_xr.errors import ResumeError
 from csc_xr.files import plain_values
-from csc_xr.grid import scene_transform
 from csc_xr.networks.bundle import Network
 from csc_xr.record import (
     InputFile,
     describe_input,
-    fingerprint,
     looks_unchanged,
     software_versions,
 )
+from csc_xr.runs.checksums import pixel_checksum
 from csc_xr.workflow import ClassifySettings
 
 Identity = dict[str, Any]
@@ -194,44 +189,6 @@ def input_files(
         else:
             found[role] = describe_input(path)
     return found
-
-
-def pixel_checksum(scene: xr.DataArray) -> str:
-    """Identify the pixels of a scene and which of them are valid, whatever the chunks.
-
-    Computes: reads the scene once, in windows of 512 x 512 pixels.
-
-    Parameters
-    ----------
-    scene : xarray.DataArray
-        Dims (band, y, x).
-
-    Returns
-    -------
-    str
-        SHA-256 over bands, place, and the checksums of all windows.
-    """
-    windows = {"y": 512, "x": 512, "band": -1}
-    layers = [scene.chunk(windows).data]
-    if "valid" in scene.coords:
-        valid = scene.coords["valid"].chunk({"y": 512, "x": 512}).data
-        layers.append(valid[None])
-    digest = dask.delayed(_digest, pure=True)
-    tasks = [digest(block) for layer in layers for block in layer.to_delayed().ravel()]
-    facts = {
-        "shape": scene.shape,
-        "dtype": scene.dtype.str,
-        "bands": [str(band) for band in scene.coords["band"].values],
-        "transform": tuple(scene_transform(scene))[:6],
-        "crs": None if scene.rio.crs is None else scene.rio.crs.to_wkt(),
-        "nodata": scene.attrs.get("_FillValue"),
-        "scale": scene.attrs.get("scale"),
-    }
-    return fingerprint(facts, list(dask.compute(*tasks)))
-
-
-def _digest(block: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(block).data).hexdigest()
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

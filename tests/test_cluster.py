@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import distributed
 import numpy as np
 import pytest
+from batches_for_tests import job, make_place, run_well, write_jobs
 from clusters_for_tests import (
     Cluster,
     kill,
@@ -37,6 +39,7 @@ from stacks_for_tests import (
 from csc_xr import record
 from csc_xr.errors import ClusterError
 from csc_xr.export import open_result
+from csc_xr.files import read_json
 from csc_xr.networks.bundle import save_network
 from csc_xr.runs import cluster as cluster_module
 from csc_xr.runs.cluster import check_cluster, using_scheduler, watching_cluster, worker_limits
@@ -206,6 +209,34 @@ def test_a_bad_scene_does_not_stop_the_others(
     states = [(scene.state, scene.detail) for scene in folder_status(out)]
     assert [state for state, _ in states] == ["done", "failed", "done", "done"]
     assert states[1][1] == result.failures["stripes_1"]
+
+
+def test_a_batch_on_a_cluster(
+    client: distributed.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs side by side, from a table named by a relative path: the same table, the same bits."""
+    jobs = [job(Steps=20, SamplesPerClass=99) for _ in range(2)]
+    jobs[1] |= {"PatchSize": "3", "Classifier": "network"}
+    write_jobs(make_place(tmp_path / "here"), *jobs)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    monkeypatch.chdir(tmp_path)
+    told = [
+        run_well(Path(name, "jobs.csv"), client=connected)
+        for name, connected in (("here", None), ("there", client))
+    ]
+    assert sorted(one.name for one in told[1]) == [one.name for one in told[0]]
+    assert Path("here/jobs.csv").read_bytes() == Path("there/jobs.csv").read_bytes()
+    assert files_in(Path("here")) == files_in(Path("there"))
+    for path in Path("here").rglob("*_run.json"):
+        one, other = (Path(name, *path.parts[1:]) for name in ("here", "there"))
+        stores = [
+            p.with_name(p.name.replace("_run.json", "_classified.zarr")) for p in (one, other)
+        ]
+        assert open_result(stores[0]).load().equals(open_result(stores[1]).load())
+        records = [read_json(p) for p in (one, other)]
+        for part in ("identity", "networks", "findings", "warnings", "parameters"):
+            assert records[0][part] == records[1][part], part
+    assert all(outcome.kept for outcome in run_well(Path("there", "jobs.csv"), client=client))
 
 
 def test_a_scheduler_that_is_not_there(

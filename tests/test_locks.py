@@ -74,6 +74,22 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.Mon
     assert not path.exists()
 
 
+def test_waiting_may_be_nothing_to_tell_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_TOLD_AFTER", 0.0)
+    path, waited = tmp_path / "work.lock", threading.Event()
+
+    def work() -> None:
+        with one_at_a_time(path, None):
+            waited.set()
+
+    with one_at_a_time(path, "work"):
+        other = threading.Thread(target=work)
+        other.start()
+        assert not waited.wait(0.25)
+    other.join()
+    assert waited.is_set()
+
+
 def test_an_error_gives_the_lock_back(tmp_path: Path) -> None:
     path = tmp_path / "work.lock"
     with pytest.raises(ValueError, match="no"), one_at_a_time(path, "work"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,8 @@ from csc_xr.cli.options import computing
 from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes, quiet_start
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from csc_xr.runs.batch import Batch, PlannedJob
 
 
@@ -31,17 +33,18 @@ def batch(
     Killed and started again, it keeps what is finished and goes on with what is not.
     """
     with quiet_start():
+        from csc_xr.demo import open_demo_network
         from csc_xr.runs.batch import plan_batch, run_batch
 
-        planned = plan_batch(table, models=models, overwrite=overwrite)
-    largest = _most_demanding(planned)
-    if largest is None:
+        open_demo_network()  # TensorFlow looks for devices when the first network is made
+    planned = plan_batch(table, models=models, overwrite=overwrite)
+    if not planned.jobs:
         typer.echo(f"All jobs of {table} are done.")
         return
-    scene = max((image.scene for image in largest.images), key=lambda scene: scene.sizes["x"])
+    scene, job = _most_demanding(planned)
     with computing(
         scheduler, workers=workers, memory_limit=memory_limit,
-        scene=scene, network=largest.network, settings=largest.spec.settings,
+        scene=scene, network=job.network, settings=job.spec.settings,
     ) as client:  # fmt: skip
         failed = print_outcomes(
             planned.sizes, client, lambda watch: run_batch(planned, client=client, watch=watch)
@@ -50,7 +53,23 @@ def batch(
         raise typer.Exit(BAD_INPUT)
 
 
-def _most_demanding(planned: Batch) -> PlannedJob | None:
-    """Find the job that takes most memory for each chunk: that of the largest patch."""
-    jobs = [job for job in planned.jobs if job.images]
-    return max(jobs, key=lambda job: job.spec.settings.patch_size, default=None)
+def _most_demanding(planned: Batch) -> tuple[xr.DataArray, PlannedJob]:
+    """Find the scene and the job that take most memory for each chunk."""
+    from csc_xr.runs.memory import plan_memory
+
+    kinds: dict[Any, tuple[xr.DataArray, PlannedJob]] = {}
+    for job in planned.jobs:
+        settings = job.spec.settings
+        scene = max((image.scene for image in job.images), key=lambda scene: scene.sizes["x"])
+        kind = (
+            job.network.fingerprint, settings.patch_size, settings.tile_size, settings.outputs,
+            settings.fit, scene.sizes["x"],
+        )  # fmt: skip
+        kinds.setdefault(kind, (scene, job))
+
+    def peak(found: tuple[xr.DataArray, PlannedJob]) -> int:
+        scene, job = found
+        settings = job.spec.settings
+        return plan_memory(scene, job.network, settings, limit=2**62, threads=1).predicted_peak
+
+    return max(kinds.values(), key=peak)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from csc_xr.errors import CscError, NetworkError, ParameterError, SceneError
+from csc_xr.files import read_json
 from csc_xr.inputs import list_images
 from csc_xr.networks.bundle import Network, open_network
+from csc_xr.record import RECORD_END
 from csc_xr.runs.batch_columns import JobSpec, read_specs
-from csc_xr.runs.folder import image_tasks
+from csc_xr.runs.cluster import check_cluster
+from csc_xr.runs.folder import ImageTask, image_tasks
 from csc_xr.runs.job_table import JobTable, read_job_table
 from csc_xr.runs.jobs import Job, check_outputs, clear_work, open_jobs
 from csc_xr.runs.ledger import LEDGER, folder_status
@@ -26,6 +30,8 @@ MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 """What a table may leave out of the name of a model."""
 
 _MOST_ERRORS = 20
+_MOST_REASONS = 5
+_LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class PlannedJob:
     network_path : Path
         Its file.
     images : list of Job
-        The scenes, opened and checked; none where all is done and the inputs are gone.
+        The scenes, opened and checked.
     classifier : sklearn classifier or None
         Takes the place of the patch network.
     """
@@ -65,7 +71,7 @@ class PlannedJob:
         str
             With the output folder before it.
         """
-        return f"{self.spec.out.name}/{name}"
+        return f"{self.spec.title}/{name}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Batch:
     table : JobTable
         The table.
     jobs : tuple of PlannedJob
-        In its order.
+        In its order, without those that are done and whose inputs are gone.
     overwrite : bool
         Whether every job begins anew.
     """
@@ -143,7 +149,7 @@ def plan_batch(
     jobs = []
     for spec in specs:
         try:
-            jobs.append(planner.plan(spec))
+            jobs += planner.plan(spec)
         except CscError as error:
             errors.append(f"line {spec.row.line}: {error}")
     errors += _doubles(jobs)
@@ -188,50 +194,76 @@ def run_batch(
     ClusterError
         When the workers cannot do the work.
     OutputError
-        When a folder or the table cannot be written.
+        When a folder cannot be written.
+
+    Warns
+    -----
+    CscWarning
+        When the table cannot be told what became of a job, being open in a spreadsheet, say.
     """
     table = batch.table.path.absolute()
     shared = SharedTiles(table.with_name(f"{table.stem}_tiles"))
+    if client is not None:
+        check_cluster(client, table.parent)
     with ExitStack() as lent:
-        tasks, owners = [], {}
+        owners: dict[str, PlannedJob] = {}
+        tasks: list[ImageTask] = []
         for job in batch.jobs:
-            spec = job.spec
-            if not job.images:
-                continue
-            if batch.overwrite:
-                clear_work(spec.out, [image.name for image in job.images])
-            found = lent.enter_context(
-                image_tasks(
-                    job.images, job.network, spec.out,
-                    settings=spec.settings, experiment=spec.options.get("experiment"),
-                    classifier=job.classifier, network_path=job.network_path, shared=shared,
-                    client=client,
-                )
-            )  # fmt: skip
-            for task in found:
-                titled = replace(task, shown_as=job.title(task.name))
-                tasks.append(titled)
-                owners[titled.title] = job
+            _begin(batch, job)
+            found = lent.enter_context(_tasks_of(job, shared, client))
+            titled = [replace(task, shown_as=job.title(task.name)) for task in found]
+            owners |= {task.title: job for task in titled}
+            tasks += titled
         left = {id(job): len(job.images) for job in batch.jobs}
-        failed: dict[int, list[str]] = {}
+        failed: dict[int, list[str]] = {id(job): [] for job in batch.jobs}
         for task, outcome in outcomes(tasks, client, watch):
             job = owners[task.title]
+            reasons = failed[id(job)]
             left[id(job)] -= 1
             if isinstance(outcome, Failure):
-                note_failure(task.files, outcome)
-                failed.setdefault(id(job), []).append(_reason(outcome))
+                reasons.append(_reason(outcome))
             if left[id(job)] == 0 or isinstance(outcome, Failure):
-                reasons = failed.get(id(job), [])
-                batch.table.note(job.spec.row, done=not reasons, error="; ".join(reasons))
+                batch.table.note(job.spec.row, done=not reasons, error=_shortened(reasons))
+            if isinstance(outcome, Failure):
+                note_failure(task.files, outcome)
             yield replace(outcome, name=task.title)
-    if not failed and not any(left.values()):
+    if not any(failed.values()) and not any(left.values()):
         shared.remove()
 
 
+def _begin(batch: Batch, job: PlannedJob) -> None:
+    """Drop what is to be made anew; what is not there any more is not done, says the table too."""
+    out, names = job.spec.out, [image.name for image in job.images]
+    if batch.overwrite:
+        clear_work(out, names)
+    if job.spec.done and not all(_is_kept(out, name) for name in names):
+        batch.table.note(job.spec.row, done=False)
+
+
+def _tasks_of(
+    job: PlannedJob, shared: SharedTiles, client: Any
+) -> AbstractContextManager[list[ImageTask]]:
+    spec = job.spec
+    return image_tasks(
+        job.images, job.network, spec.out,
+        settings=spec.settings, experiment=spec.options.get("experiment"),
+        classifier=job.classifier, network_path=job.network_path, shared=shared, client=client,
+    )  # fmt: skip
+
+
 def _reason(failure: Failure) -> str:
-    """Say which image failed and why, in a line."""
-    last = failure.message.strip().splitlines()[-1]
-    return last if failure.name in last else f"{failure.name}: {last}"
+    """Say which image failed and why; of a traceback its last line."""
+    message = failure.message.strip()
+    if message.startswith("Traceback"):
+        message = message.splitlines()[-1]
+    return message if failure.name in message else f"{failure.name}: {message}"
+
+
+def _shortened(reasons: Sequence[str]) -> str:
+    """Put reasons into a cell; spreadsheets take no longer ones."""
+    told = [textwrap.shorten(reason, _LONGEST_REASON) for reason in reasons[:_MOST_REASONS]]
+    more = len(reasons) - len(told)
+    return "; ".join([*told, *([f"and {more} more"] if more else [])])
 
 
 class _Planner:
@@ -239,12 +271,19 @@ class _Planner:
 
     def __init__(self, models: Path, overwrite: bool) -> None:
         self._models, self._overwrite = models, overwrite
-        self._networks: dict[tuple[Path, str | None], Network] = {}
+        self._networks: dict[tuple[Path, str | Path | None], Network] = {}
         self._opened: dict[tuple[Any, ...], Sequence[Job]] = {}
+        self._checked: set[tuple[Any, ...]] = set()
 
-    def plan(self, spec: JobSpec) -> PlannedJob:
-        """Check a row whole."""
-        path = find_model(spec.model, self._models)
+    def plan(self, spec: JobSpec) -> list[PlannedJob]:
+        """Check a row whole; nothing comes of one that is done and whose inputs are gone."""
+        needless = spec.done and not self._overwrite and _is_complete(spec.out)
+        try:
+            path = find_model(spec.model, self._models)
+        except NetworkError:
+            if needless:
+                return []
+            raise
         network = self._network(path, spec.options.get("legend"))
         bands, dims = len(network.card.bands), spec.options.get("dims")
         if dims not in (None, bands):
@@ -256,17 +295,17 @@ class _Planner:
         try:
             images = self._open(spec, network, estimator)
         except SceneError:
-            if spec.done and not self._overwrite and _is_done(spec.out):
-                return PlannedJob(spec, network, path, [])
+            if needless:
+                return []
             raise
         check_outputs(
             images, network, spec.out,
             settings=spec.settings, classifier=estimator,
             experiment=spec.options.get("experiment"), overwrite=self._overwrite,
         )  # fmt: skip
-        return PlannedJob(spec, network, path, images, estimator)
+        return [PlannedJob(spec, network, path, images, estimator)]
 
-    def _network(self, path: Path, legend: str | None) -> Network:
+    def _network(self, path: Path, legend: str | Path | None) -> Network:
         key = (path.resolve(), legend)
         if key not in self._networks:
             self._networks[key] = open_network(path, legend=legend)
@@ -280,14 +319,17 @@ class _Planner:
             spec.settings.front,
         )  # fmt: skip
         if key not in self._opened:
-            labels = spec.options.get("labels")
             self._opened[key] = open_jobs(
                 list_images([spec.source]), network,
                 settings=spec.settings, classifier=estimator, scene_options=spec.scene_options,
-                labels=None if labels is None else spec.source.parent / labels,
+                labels=spec.options.get("labels"),
             )  # fmt: skip
-        for job in self._opened[key]:
-            check_job(job.scene, network, settings=spec.settings, classifier=estimator)
+        # Of the settings no others are checked against a scene, and large tables repeat them.
+        fits = (*key, spec.settings.patch_size, spec.settings.tile_size, estimator is None)
+        if fits not in self._checked:
+            for job in self._opened[key]:
+                check_job(job.scene, network, settings=spec.settings, classifier=estimator)
+            self._checked.add(fits)
         return [replace(job, tags=spec.tags) for job in self._opened[key]]
 
 
@@ -311,7 +353,11 @@ def find_model(name: str, folder: Path) -> Path:
     NetworkError
         When there is none.
     """
-    tried = [folder / f"{name}{ending}" for ending in ("", *MODEL_ENDINGS)]
+    tried = [
+        folder / f"{spelled}{ending}"
+        for spelled in (name, name.replace("\\", "/"))
+        for ending in ("", *MODEL_ENDINGS)
+    ]
     found = [path for path in tried if path.is_file()]
     if not found:
         raise NetworkError(
@@ -321,9 +367,17 @@ def find_model(name: str, folder: Path) -> Path:
     return found[0]
 
 
-def _is_done(out: Path) -> bool:
-    """Whether a folder says of itself that it is complete."""
-    return (out / LEDGER).is_file() and all(scene.state == "done" for scene in folder_status(out))
+def _is_complete(out: Path) -> bool:
+    """Whether all that a folder is to hold is there."""
+    if not (out / LEDGER).is_file():
+        return False
+    return all(scene.state == "done" and _is_kept(out, scene.name) for scene in folder_status(out))
+
+
+def _is_kept(out: Path, name: str) -> bool:
+    """Whether a scene has its record and what that lists."""
+    outputs = read_json(out / f"{name}{RECORD_END}").get("outputs", {})
+    return bool(outputs) and all((out / Path(path).name).exists() for path in outputs.values())
 
 
 def _doubles(jobs: Sequence[PlannedJob]) -> list[str]:

@@ -29,6 +29,8 @@ class JobSpec:
         Folder of images, or one image.
     out : Path
         Where outputs go.
+    title : str
+        The same as the table has it, without what comes before.
     settings : ClassifySettings
         How to classify.
     options : mapping
@@ -46,6 +48,7 @@ class JobSpec:
     model: str
     source: Path
     out: Path
+    title: str
     settings: ClassifySettings
     options: Mapping[str, Any] = field(default_factory=dict)
     scene_options: Mapping[str, Any] = field(default_factory=dict)
@@ -119,7 +122,7 @@ def _read_row(row: JobRow, base: Path) -> JobSpec:
             value = column.read(text)
         except CscError:
             raise
-        except ValueError as error:
+        except (ValueError, KeyError, OverflowError) as error:
             raise ParameterError(f"{column.name} must be {column.kind}, got {text!r}.") from error
         parts[column.part][column.target] = value
     job, settings = parts["job"], parts["settings"]
@@ -127,14 +130,19 @@ def _read_row(row: JobRow, base: Path) -> JobSpec:
         settings["front"] = job.get("front_setting", FrontSettings())
     made = ClassifySettings(**settings, fit=FitSettings(**parts["fit"]))
     scene_options = dict.fromkeys(("band_names", "scale", "nodata", "mask"))
-    mask = parts["scene"].get("mask")
-    if mask is not None:
-        parts["scene"]["mask"] = _path(base, mask)
+    if "mask" in parts["scene"]:
+        parts["scene"]["mask"] = _path(base, parts["scene"]["mask"])
+    if "labels" in job:
+        job["labels"] = _path(base, job["labels"])
+    if "legend" in job and _path(base, job["legend"]).is_file():  # else one csc_xr knows by name
+        job["legend"] = _path(base, job["legend"])
+    out = f"{job['out'].rstrip(_SLASHES)}_patch{made.patch_size}"
     return JobSpec(
         row=row,
         model=job["model"],
         source=_path(base, job["source"]),
-        out=_path(base, f"{job['out']}_patch{made.patch_size}"),
+        out=_path(base, out),
+        title=out,
         settings=made,
         options={
             name: job[name]
@@ -154,10 +162,8 @@ def _path(base: Path, text: str) -> Path:
 
 
 def _whole(text: str) -> int:
-    number = _decimal(text)
-    if number != int(number):
-        raise ValueError(text)
-    return int(number)
+    number = _decimal(text)  # spreadsheets may write 7.0
+    return int(number) if number == int(number) else int(text)
 
 
 def _decimal(text: str) -> float:
@@ -169,15 +175,13 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _yes(text: str) -> bool:
-    if text.lower() not in _ANSWERS:
-        raise ValueError(text)
     return _ANSWERS[text.lower()]
 
 
 def _tags(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.replace("|", ";").split(";") if part.strip()]
     if not all(sign and name.strip() and value.strip() for name, sign, value in pairs):
-        raise ValueError(text)
+        raise ParameterError(f"Tags must be NAME=VALUE; ..., got {text!r}.")
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
@@ -189,6 +193,7 @@ _ANSWERS = {
     **dict.fromkeys(("1", "1.0", "true", "yes"), True),
     **dict.fromkeys(("0", "0.0", "false", "no"), False),
 }
+_SLASHES = "/\\"
 _PARTS = ("job", "settings", "fit", "scene", "tags")
 
 

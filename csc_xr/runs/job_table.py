@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from csc_xr.errors import CscWarning, OutputError, ParameterError
+from csc_xr.errors import CscError, CscWarning, OutputError, ParameterError
 from csc_xr.files import check_output_folder, replacing
+from csc_xr.runs.locks import one_at_a_time
 
 DONE, ERROR = "Done", "Error"
 
-_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_MARKS = {
+    codecs.BOM_UTF8: ("utf-8",),
+    codecs.BOM_UTF16_LE: ("utf-16-le",),
+    codecs.BOM_UTF16_BE: ("utf-16-be",),
+    b"": ("utf-8", "cp1252"),  # the latter is what Excel writes on Windows unless told otherwise
+}
 _DELIMITERS = (",", ";", "\t")
 
 
@@ -58,13 +65,26 @@ class JobRow:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """The text of a table and how it is written."""
+    """The text of a table and how it is written, the header being its first line."""
 
+    mark: bytes
     encoding: str
     delimiter: str
-    line_end: str
-    header: list[str]
-    lines: list[list[str]]  # cells, one list for each line beneath the header
+    lines: list[list[str]]  # cells
+    written: list[str]  # the same, each as it stands in the file with its end
+
+    @property
+    def header(self) -> list[str]:
+        """Names of the columns, without empty cells behind them."""
+        filled = [place for place, name in enumerate(self.lines[0], 1) if name.strip()]
+        return self.lines[0][: max(filled, default=0)]
+
+    def put(self, place: int, cells: list[str]) -> None:
+        """Write a line anew."""
+        text, before = io.StringIO(newline=""), self.written[place]
+        csv.writer(text, delimiter=self.delimiter, lineterminator="\r\n").writerow(cells)
+        self.lines[place] = cells
+        self.written[place] = text.getvalue()[:-2] + before[len(before.rstrip("\r\n")) :]
 
 
 @dataclass(frozen=True)
@@ -88,7 +108,8 @@ class JobTable:
     def note(self, row: JobRow, *, done: bool, error: str = "") -> None:
         """Write what became of a job into its row, whole or not at all.
 
-        The file is read again before, so that what was changed in it meanwhile stays.
+        The file is read again before, so that what was changed in it meanwhile stays. Nothing
+        else in it changes.
 
         Parameters
         ----------
@@ -99,36 +120,26 @@ class JobTable:
         error : str
             Why not.
 
-        Raises
-        ------
-        OutputError
-            When the file cannot be written.
-
         Warns
         -----
         CscWarning
-            When the row is not there any more.
+            When the row is not there any more, or the file cannot be read or written: results do
+            not depend on it, and the next run notes what this one could not.
         """
-        sheet = _read_sheet(self.path)
-        keys = [column_key(name) for name in sheet.header]
-        place = _find(sheet, keys, row)
-        if place is None:
+        target = self.path.resolve()
+        told = {DONE: "1" if done else "0", ERROR: " ".join(error.split())}
+        try:
+            if not target.is_file():  # its folder may be gone too, and is not to be made anew
+                raise ParameterError("the file is gone.")
+            with one_at_a_time(target.with_name(f".{target.name}.lock"), str(self.path)):
+                _tell(target, row, told)
+        except (CscError, OSError) as problem:
             warnings.warn(
-                f"Line {row.line} of {self.path} was changed while its job ran: "
-                f"{'it is done' if done else error}, but the table does not say so.",
+                f"Line {row.line} of {self.path} is {'done' if done else 'not done'}, but the "
+                f"table does not say so: {problem} Run the batch again to have it noted.",
                 CscWarning,
                 stacklevel=2,
             )
-            return
-        for name, value in ((DONE, "1" if done else "0"), (ERROR, " ".join(error.split()))):
-            key = column_key(name)
-            if key not in keys:
-                keys.append(key)
-                sheet.header.append(name)
-            cells = sheet.lines[place]
-            cells += [""] * (len(keys) - len(cells))
-            cells[keys.index(key)] = value
-        _write_sheet(sheet, self.path)
 
 
 def read_job_table(path: str | Path) -> JobTable:
@@ -158,75 +169,112 @@ def read_job_table(path: str | Path) -> JobTable:
     if not file.is_file():
         raise ParameterError(f"A table of jobs must be a CSV file, but there is none at {file}.")
     sheet = _read_sheet(file)
-    keys = [column_key(name) for name in sheet.header]
-    twice = sorted({name for name in sheet.header if keys.count(column_key(name)) > 1})
+    header = sheet.header
+    keys = [column_key(name) for name in header]
+    twice = sorted({name for name in header if name.strip() and keys.count(column_key(name)) > 1})
     if twice:
         raise ParameterError(
             f"Each column of {file} must stand in it once, got {', '.join(twice)}. Columns are "
             "told apart by letters and digits alone."
         )
     rows = []
-    for line, cells in enumerate(sheet.lines, 2):
+    for line, cells in enumerate(sheet.lines[1:], 2):
         if any(cell.strip() for cell in cells[len(keys) :]):
             raise ParameterError(
                 f"Line {line} of {file} must have {len(keys)} cells like the header, got "
                 f"{len(cells)}. Put cells that hold {sheet.delimiter!r} in double quotes."
             )
-        filled = {key: cell.strip() for key, cell in zip(keys, cells, strict=False) if cell.strip()}
+        filled = _filled(keys, cells)
+        if "" in filled:
+            raise ParameterError(
+                f"Each column of {file} must have a name in the header, but line {line} has "
+                f"{filled['']!r} in one without. Name the column, or empty it."
+            )
         if filled:
             rows.append(JobRow(line, filled))
     if not rows:
         raise ParameterError(f"{file} must have a job in each line beneath its header, got none.")
     _check_writable(file)
-    return JobTable(file, tuple(sheet.header), tuple(rows))
+    return JobTable(file, tuple(header), tuple(rows))
 
 
 def _read_sheet(path: Path) -> _Sheet:
     content = path.read_bytes()
-    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    mark = next(mark for mark in _MARKS if content.startswith(mark))
+    encoding, text = _decode(content[len(mark) :], _MARKS[mark])
+    if text is None or "\0" in text or not text.strip():
+        what = "something else" if content.strip() else "an empty file"
+        raise ParameterError(f"{path} must be a table of jobs as CSV in UTF-8, got {what}.")
+    delimiter = max(_DELIMITERS, key=text.splitlines()[0].count)
+    sheet = _Sheet(mark, encoding, delimiter, [], [])
+    read: list[str] = []
+
+    def physical_lines() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            read.append(line)
+            yield line
+
     try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError:
-        encoding = "cp1252"  # what Excel writes on Windows unless told otherwise
-        text = content.decode(encoding, errors="replace")
-    if "\0" in text or not text.strip():
-        what = "an empty file" if not text.strip() else "something else"
-        raise ParameterError(f"{path} must be a table of jobs as CSV, got {what}.")
-    first = text.splitlines()[0]
-    delimiter = max(_DELIMITERS, key=first.count)
-    line_end = "\r\n" if "\r\n" in text else "\r" if "\n" not in text and "\r" in text else "\n"
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        for cells in csv.reader(physical_lines(), delimiter=delimiter, strict=True):
+            sheet.lines.append(cells)
+            sheet.written.append("".join(read))  # a cell in quotes may hold several lines
+            read.clear()
     except csv.Error as error:
         raise ParameterError(f"{path} must be a table of jobs as CSV: {error}.") from error
-    header = lines[0]
-    while header and not header[-1].strip():
-        header.pop()
-    return _Sheet(encoding, delimiter, line_end, header, lines[1:])
+    return sheet
 
 
-def _write_sheet(sheet: _Sheet, path: Path) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=sheet.delimiter, lineterminator=sheet.line_end)
-    writer.writerow(sheet.header)
-    writer.writerows(sheet.lines)
-    with replacing(path.resolve()) as partial:
-        partial.write_bytes(text.getvalue().encode(sheet.encoding, errors="replace"))
+def _decode(content: bytes, encodings: Sequence[str]) -> tuple[str, str | None]:
+    """Give the first encoding that fits, and the text."""
+    for encoding in encodings:
+        try:
+            return encoding, content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return "", None
+
+
+def _tell(path: Path, row: JobRow, told: dict[str, str]) -> None:
+    sheet = _read_sheet(path)
+    header = sheet.header
+    keys = [column_key(name) for name in header]
+    place = _find(sheet, keys, row)
+    if place is None:
+        raise ParameterError("the line was changed meanwhile.")
+    header += [name for name in told if column_key(name) not in keys]
+    keys = [column_key(name) for name in header]
+    cells = [*sheet.lines[place], *[""] * (len(keys) - len(sheet.lines[place]))]
+    for name, value in told.items():
+        cells[keys.index(column_key(name))] = value
+    if cells[: len(keys)] == sheet.lines[place][: len(keys)]:
+        return
+    sheet.put(place, cells)
+    if len(header) > len(sheet.header):
+        sheet.put(0, header)
+    text = "".join(sheet.written)
+    with replacing(path) as partial:
+        partial.write_bytes(sheet.mark + text.encode(sheet.encoding, errors="replace"))
         partial.chmod(stat.S_IMODE(path.stat().st_mode))
+
+
+def _filled(keys: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    return {key: cell.strip() for key, cell in zip(keys, cells, strict=False) if cell.strip()}
 
 
 def _find(sheet: _Sheet, keys: Sequence[str], row: JobRow) -> int | None:
     """Find the line of a row: where it was, or else the only one that says the same."""
     told = {column_key(DONE), column_key(ERROR)}
-    wanted = {key: cell for key, cell in row.cells.items() if key not in told}
 
-    def says(cells: Sequence[str]) -> dict[str, str]:
-        pairs = zip(keys, cells, strict=False)
-        return {key: cell.strip() for key, cell in pairs if cell.strip() and key not in told}
+    def asked(cells: dict[str, str]) -> dict[str, str]:
+        return {key: cell for key, cell in cells.items() if key not in told}
 
-    same = [place for place, cells in enumerate(sheet.lines) if says(cells) == wanted]
-    if row.line - 2 in same:
-        return row.line - 2
+    same = [
+        place
+        for place, cells in enumerate(sheet.lines)
+        if place and asked(_filled(keys, cells)) == asked(row.cells)
+    ]
+    if row.line - 1 in same:
+        return row.line - 1
     return same[0] if len(same) == 1 else None
 
 

@@ -31,6 +31,8 @@ from csc_xr.runs.unfinished import find_work, remove_work
 from csc_xr.scene import open_scene
 from csc_xr.workflow import ClassifySettings, check_job
 
+_NOT_IN_NAMES = frozenset('/\\:*?"<>|')
+
 
 @dataclass(frozen=True)
 class Job:
@@ -292,11 +294,18 @@ def check_outputs(
 
     Raises
     ------
+    ParameterError
+        When the short name cannot be part of the name of a file.
     OutputError
         When the folder cannot take the outputs.
     ResumeError
         When it holds results made in another way, which are not to be replaced.
     """
+    if set(experiment or "") & _NOT_IN_NAMES:
+        raise ParameterError(
+            f"The short name of an experiment becomes part of the names of files, got "
+            f"{experiment!r}. Leave out {' '.join(sorted(_NOT_IN_NAMES))}"
+        )
     needed = max((needed_bytes(job, network, settings) for job in jobs), default=0)
     check_output_folder(folder, needed)
     if overwrite:
@@ -333,7 +342,9 @@ def check_earlier_work(
     """
     earlier: dict[str, list[dict[str, Any]]] = {}
     for work in find_work(folder):
-        earlier.setdefault(work.name, []).append(read_json(work.claim))
+        claim = read_json(work.claim)
+        if claim:  # else another process has just finished it
+            earlier.setdefault(work.name, []).append(claim)
     for job in jobs:
         record = read_json(folder / f"{job.name}{RECORD_END}")
         for content in [*([record] if record else []), *earlier.get(job.name, [])]:

@@ -22,7 +22,7 @@ _TOLD_AFTER = 2.0
 
 
 @contextmanager
-def one_at_a_time(path: Path, work: str) -> Iterator[None]:
+def one_at_a_time(path: Path, work: str | None) -> Iterator[None]:
     """Wait until no other process or thread is at some work, and keep others from it meanwhile.
 
     The lock belongs to an open file: the system takes it back when a process is killed, so none
@@ -34,8 +34,8 @@ def one_at_a_time(path: Path, work: str) -> Iterator[None]:
     path : Path
         File that stands for the work, in a folder that all share. It is made, and removed at the
         end, with its folder when nothing else is in it.
-    work : str
-        What others are told they wait for.
+    work : str or None
+        What others are told they wait for; None where that is nothing to tell of.
 
     Yields
     ------
@@ -54,7 +54,7 @@ def one_at_a_time(path: Path, work: str) -> Iterator[None]:
     """
     began, told = time.monotonic(), False
     while (held := _take(path)) is None:
-        if not told and time.monotonic() - began > _TOLD_AFTER:
+        if work is not None and not told and time.monotonic() - began > _TOLD_AFTER:
             told = True
             warnings.warn(
                 f"Another process is at {work}: waiting until it ends.", CscWarning, stacklevel=3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from csc_xr.runs.unfinished import Unfinished
 _DECIDING = (
     "network", "tile_size", "min_probability", "despeckle", "edge", "opening", "software"
 )  # fmt: skip
+_REMOVED = ".removed"
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class SharedTiles:
         Raises
         ------
         OutputError
-            When they cannot be written.
+            When they cannot be written into the work.
         """
         known = self.folder / f"{tiles_fingerprint(work)}.zarr"
-        with one_at_a_time(known.with_suffix(".lock"), f"the tiles of {work.name}"):
+        with one_at_a_time(known.with_suffix(".lock"), None):
             own = work.store("tiles")
             if known.is_dir() and not own.is_dir():
                 _copy(known, own)
@@ -61,8 +63,16 @@ class SharedTiles:
         return tiles
 
     def remove(self) -> None:
-        """Remove the folder, once no run needs it any more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the tiles, once no run needs them any more, and the folder if nothing is left."""
+        for known in self.folder.glob(f"{'[0-9a-f]' * 64}.*"):
+            if known.suffix not in (".zarr", _REMOVED):
+                continue
+            aside = known.with_suffix(_REMOVED)
+            with suppress(OSError):  # another process removes them, or is copying them
+                known.rename(aside)  # a copy that has begun fails, and is not half a copy
+            shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
 
 def tiles_fingerprint(work: Unfinished) -> str:
@@ -88,5 +98,6 @@ def tiles_fingerprint(work: Unfinished) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with replacing(target, folder=True) as partial:
+    """Copy a store whole, or not at all: then its tiles are computed."""
+    with suppress(OSError), replacing(target, folder=True) as partial:
         shutil.copytree(source, partial, dirs_exist_ok=True)

@@ -142,8 +142,11 @@ def run_here(task: SceneTask, timer: StageTimer, fit_progress: Progress | None =
             time.sleep(0.2)
         except CscError as error:
             return Failure(task.name, str(error))
-        except Exception:  # whatever it is, it must not stop the other scenes
-            return Failure(task.name, traceback.format_exc())
+        except Exception as error:  # whatever it is, it must not stop the other scenes
+            told = traceback.format_exc()
+            if "KeyboardInterrupt" in told:  # Ctrl-C inside a call that wraps what it meets
+                raise KeyboardInterrupt from error
+            return Failure(task.name, told)
 
 
 def outcomes(

@@ -156,7 +156,7 @@ def cluster_task_seconds(tasks: int, client: Client) -> ClusterTask:
 def local_cluster(workers: int) -> LocalCluster:
     """Start worker processes of one thread each on this machine."""
     return LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
 
 

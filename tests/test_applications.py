@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import weakref
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,6 +38,12 @@ def body_and_head(model: keras.Model) -> tuple[list[Any], list[Any]]:
     return model.layers[1:end], model.layers[end:]
 
 
+@cache
+def built(architecture: Any) -> keras.Model:
+    """Build a network that no test changes; the large ones take a second or two."""
+    return build(architecture, seed=5)
+
+
 @pytest.mark.parametrize("n_bands", [3, 4, 7])
 @pytest.mark.parametrize("architecture", get_args(TileArchitecture))
 def test_learns_and_predicts_the_same_from_a_file(
@@ -65,7 +72,7 @@ def test_learns_and_predicts_the_same_from_a_file(
 
 @pytest.mark.parametrize("architecture", MAKERS)
 def test_layers_are_those_of_the_application_and_a_head(architecture: Application) -> None:
-    body, head = body_and_head(build(architecture))
+    body, head = body_and_head(built(architecture))
     application = MAKERS[architecture](
         include_top=False, weights=None, input_tensor=keras.Input((32, 32, 3))
     )
@@ -107,7 +114,7 @@ def test_seed_decides_and_random_numbers_of_the_program_go_on(architecture: Appl
     first = build(architecture, seed=5)
     assert (before, draw()) == expected
     keras.layers.ZeroPadding2D()  # moves the counters that Keras names layers by
-    again = build(architecture, seed=5)
+    again = built(architecture)
     assert first.get_config() == again.get_config()
     for one, two in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)

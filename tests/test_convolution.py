@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import dask.array as da
@@ -15,11 +16,16 @@ from networks_for_tests import LEGEND, noise_scene, patch_by_patch, patch_networ
 
 from csc_xr.errors import NetworkError
 from csc_xr.inference import classify_pixels
-from csc_xr.networks.bundle import open_network
+from csc_xr.networks.bundle import Network, open_network
 from csc_xr.networks.convolution import Stage, convolutional_form
 
 layers = keras.layers
 SIZES = (1, 3, 5, 7, 9, 11, 13, 15)
+
+
+@cache
+def _network(patch_size: int, activation: str = "relu") -> Network:
+    return patch_network(patch_size, activation=activation, seed=patch_size)
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu"])
@@ -32,7 +38,7 @@ SIZES = (1, 3, 5, 7, 9, 11, 13, 15)
 def test_every_pixel_equals_patch_by_patch(
     patch_size: int, activation: str, shape: tuple[int, int], chunks: tuple[int, int]
 ) -> None:
-    network = patch_network(patch_size, activation=activation, seed=patch_size)
+    network = _network(patch_size, activation)
     scene = noise_scene(shape, chunks=chunks, seed=patch_size)
     found = classify_pixels(scene, network, outputs=("probability", "pixel_class"))
     expected = patch_by_patch(scene, network)
@@ -56,7 +62,7 @@ def test_every_pixel_equals_patch_by_patch(
 def test_chunks_do_not_matter_to_the_bit(
     rows: int, columns: int, chunk_rows: int, chunk_columns: int, patch_size: int
 ) -> None:
-    network = _NETWORKS[patch_size]
+    network = _network(patch_size)
     whole = noise_scene((rows, columns), seed=rows, holes=0.1)
     cut = whole.chunk(y=chunk_rows, x=chunk_columns)
     outputs = ("pixel_class", "probability", "confidence", "margin", "entropy")
@@ -64,9 +70,6 @@ def test_chunks_do_not_matter_to_the_bit(
     other = classify_pixels(cut, network, outputs=outputs).compute()
     for name in outputs:
         np.testing.assert_array_equal(one[name].values, other[name].values)
-
-
-_NETWORKS = {size: patch_network(size, seed=size) for size in (1, 3, 7, 15)}
 
 
 def test_somebody_elses_patch_network_slides(shared: Path) -> None:

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 import csc_xr
+from csc_xr.training.phase_two.fitting import FitSettings
 
 ROOT = Path(__file__).resolve().parents[1]
+FEW_TILES = pytest.mark.filterwarnings("ignore:Phase one found only a few tiles")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def quick_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fits whose steps are left out take few, as nothing looks at how well they went."""
+    monkeypatch.setattr(FitSettings, "steps_for", lambda fit, _: fit.steps or 60)
+
+
 def run_example(name: str, *arguments: str) -> str:
+    """Run an example in this process, which has TensorFlow already, as the shell would."""
+    said = io.StringIO()
+    script = ROOT / "examples" / name
+    with (
+        mock.patch.object(sys, "argv", [str(script), *arguments]),
+        contextlib.redirect_stdout(said),
+    ):
+        runpy.run_path(str(script), run_name="__main__")
+    return said.getvalue()
+
+
+def run_program(name: str, *arguments: str) -> str:
+    """Run an example as a program of its own."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name), *arguments],
         capture_output=True, text=True, check=False, timeout=300,
@@ -27,7 +52,7 @@ def run_example(name: str, *arguments: str) -> str:
 
 
 def test_first_scene() -> None:
-    printed = run_example("01_first_scene.py", "--size", "250", "300", "--steps", "150")
+    printed = run_program("01_first_scene.py", "--size", "250", "300", "--steps", "150")
     assert "50 px tiles of red, green, blue, nir" in printed
     assert "confidence" in printed
     scores = re.findall(r"Weighted_avg\s+(?:[\d.]+\s+){2}([\d.]+)", printed)
@@ -43,6 +68,8 @@ def test_stack_of_dates(tmp_path: Path) -> None:
     assert run_example("02_stack_of_dates.py", *words) == first
 
 
+@FEW_TILES
+@pytest.mark.usefixtures("quick_fits")
 def test_train_phase_one(tmp_path: Path) -> None:
     words = ("--size", "300", "400", "--fjords", "3", "--epochs", "1", "--out", str(tmp_path))
     printed = run_example("03_train_phase_one.py", *words)
@@ -74,8 +101,9 @@ def test_readme_names_what_there_is() -> None:
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.filterwarnings("ignore:Phase one found only a few tiles")
+@FEW_TILES
 @pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")  # rioxarray
+@pytest.mark.usefixtures("quick_fits")
 def test_readme_python_runs(tmp_path: Path) -> None:
     """The snippets of the README, on generated fjords in place of the user's files."""
     from csc_xr.demo import NETWORK

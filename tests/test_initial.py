@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ KNOWN: dict[Any, tuple[Any, Any, str, int]] = {
 }
 
 
+@cache
 def application(architecture: str, *, n_bands: int = 3) -> keras.Model:
+    """Build the application with weights of its own; no test changes it."""
     tensor = keras.Input((SIDE, SIDE, n_bands))
     model = KNOWN[architecture][0](include_top=False, weights=None, input_tensor=tensor)
     return randomise(model, 3)

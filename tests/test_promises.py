@@ -13,7 +13,13 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks_for_tests import brightness_network, noise_scene, patch_network, tile_network
+from networks_for_tests import (
+    brightness_network,
+    noise_scene,
+    patch_network,
+    striped_scene,
+    tile_network,
+)
 
 from csc_xr.inference import classify_pixels, expand_tiles, mode_filter, predict_tiles
 from csc_xr.training.phase_two.fitting import FitSettings
@@ -47,7 +53,7 @@ def cut_scenes(draw: Any) -> tuple[xr.DataArray, xr.DataArray]:
 @pytest.fixture(scope="module")
 def client() -> Iterator[distributed.Client]:
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
     with cluster, distributed.Client(cluster, set_as_default=False) as connected:
         yield connected
@@ -123,12 +129,22 @@ def test_worker_processes_do_not_matter(
         check_same(one, everything(scenes[1], patch, tile, seed))
 
 
+def test_both_phases_travel_to_worker_processes(client: distributed.Client) -> None:
+    """Networks and scenes travel to a cluster's workers and back."""
+    scene = striped_scene((72, 96), chunks=(40, 40))
+    fit = FitSettings(steps=120, batch_size=64, samples_per_class=200)
+    chosen = ClassifySettings(patch_size=3, mode_radius=2, outputs=("probability",), fit=fit)
+    network = brightness_network()
+    here = classify_scene(scene, network, settings=chosen).compute()
+    with client.as_current(), dask.config.set(scheduler="distributed"):
+        there = classify_scene(scene, network, settings=chosen).compute()
+    xr.testing.assert_identical(here, there)
+
+
 @settings(max_examples=3, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 99), patch=st.sampled_from([1, 3, 7]))
 def test_a_fit_in_between_does_not_matter(data: Any, seed: int, patch: int) -> None:
     """Both phases in one go: the network learnt on the way is the same, to the bit."""
-    from networks_for_tests import striped_scene
-
     scene = striped_scene((48, 72), seed=seed)
     cut = scene.chunk(y=data.draw(cuts(48)), x=data.draw(cuts(72)))
     fit = FitSettings(steps=30, batch_size=32, samples_per_class=60)

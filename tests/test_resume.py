@@ -106,23 +106,34 @@ def test_a_store_that_grew_or_was_replaced(reference: Path, tmp_path: Path) -> N
     assert other.dataset.identical(fresh.dataset)
 
 
-@pytest.fixture
-def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def halfway(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Classify two scenes up to where the second goes from its folder into the store."""
     from csc_xr.runs import stack as stack_module
 
-    out, writing = tmp_path / "out", stack_module.write_region
+    out, writing = tmp_path_factory.mktemp("halfway") / "out", stack_module.write_region
 
     def stop(dataset: xr.Dataset, path: Path, position: int, **options: Any) -> None:
         if position == 1:
             raise KeyboardInterrupt
         writing(dataset, path, position, **options)
 
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(stack_module, "write_region", stop)
         with pytest.raises(KeyboardInterrupt):
             classify(out, 3, settings=UNFILTERED)
     return out
+
+
+@pytest.fixture
+def stopped(halfway: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(halfway, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> StackResult:
+    """Classify the same without a stop."""
+    return classify(tmp_path_factory.mktemp("fresh"), 3, settings=UNFILTERED)
 
 
 def resumed(out: Path) -> tuple[StackResult, int]:
@@ -147,7 +158,7 @@ def test_status_of_what_was_stopped(stopped: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["none", "removed", "flipped", "empty", "not ended"])
-def test_only_what_is_missing_is_computed(stopped: Path, damage: str) -> None:
+def test_only_what_is_missing_is_computed(stopped: Path, fresh: StackResult, damage: str) -> None:
     (work,) = find_work(stopped / "scenes")
     chunk = work.store("result") / "pixel_class" / "c" / "0" / "1"
     content = bytearray(chunk.read_bytes())
@@ -164,7 +175,6 @@ def test_only_what_is_missing_is_computed(stopped: Path, damage: str) -> None:
     assert counted == 2 * pixels + in_chunk * (damage != "none")  # of the third scene all
     assert [scene.kept for scene in result.scenes.values()] == [True, False, False]
     assert finished(stopped)["stripes_0_run.json"] == done["stripes_0_run.json"]
-    fresh = classify(stopped.with_name("fresh"), 3, settings=UNFILTERED)
     assert result.dataset.identical(fresh.dataset)
     assert files_in(stopped) == files_in(fresh.store.parent)
 

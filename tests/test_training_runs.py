@@ -349,7 +349,7 @@ def test_killed_at_random_instants_the_network_is_the_same(tmp_path: Path) -> No
     Tiles and batches are so large that operations side by side would end in another order.
     """
     write_tiles(coloured_tiles(200, size=48), tmp_path / "tiles.zarr")
-    words = ("train", tmp_path / "tiles.zarr", "--epochs", 8, "--batch-size", 256, "--threads", 1)
+    words = ("train", tmp_path / "tiles.zarr", "--epochs", 6, "--batch-size", 256, "--threads", 1)
     log = tmp_path / "said.txt"
     outs = tmp_path / "alone" / "net.keras", tmp_path / "killed" / "net.keras"
     alone = start_command(*words, "--out", outs[0], log=log)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import dask
-import distributed
 import numpy as np
 import pytest
 import xarray as xr
@@ -50,18 +49,6 @@ def test_chunks_and_scheduler_do_not_matter(chunks: tuple[int, int], threads: bo
         cut = scene.chunk(y=chunks[0], x=chunks[1])
         other = classify_scene(cut, NETWORK, settings=fast(outputs=outputs)).compute()
     xr.testing.assert_identical(one, other)
-
-
-def test_worker_processes_give_the_same_bits() -> None:
-    """Networks and scenes travel to a cluster's workers and back."""
-    scene = striped_scene((72, 96), chunks=(40, 40))
-    here = classify_scene(scene, NETWORK, settings=fast(outputs=("probability",))).compute()
-    cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None
-    )
-    with cluster, distributed.Client(cluster):
-        there = classify_scene(scene, NETWORK, settings=fast(outputs=("probability",))).compute()
-    xr.testing.assert_identical(here, there)
 
 
 def test_every_output_lies_on_the_scenes_grid() -> None:

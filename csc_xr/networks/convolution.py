@@ -284,16 +284,27 @@ def _compose_linear_runs(stages: Iterable[Stage]) -> list[Stage]:
 
 def _cheapest(run: list[Stage]) -> list[Stage]:
     """Compose neighbours of a run, all but the last linear, so that multiplications are fewest."""
-    best: list[tuple[int, list[Stage]]] = [(0, [])]
+    best: list[tuple[int, list[tuple[int, int]]]] = [(0, [])]
     for end in range(1, len(run) + 1):
-        candidates = []
-        merged: Stage | None = None
-        for start in range(end - 1, -1, -1):
-            merged = run[start] if merged is None else _composed(run[start], merged)
-            cost, chain = best[start]
-            candidates.append((cost + merged.multiplications, [*chain, merged]))
+        candidates = [
+            (best[start][0] + _multiplications(run[start:end]), [*best[start][1], (start, end)])
+            for start in range(end - 1, -1, -1)
+        ]
         best.append(min(candidates, key=lambda candidate: candidate[0]))
-    return best[-1][1]
+    return [_merged(run[start:end]) for start, end in best[-1][1]]
+
+
+def _multiplications(stages: list[Stage]) -> int:
+    """Multiply-adds for one output pixel of the stage these compose to."""
+    side = 1 + sum(stage.kernel.shape[0] - 1 for stage in stages)
+    return side * side * stages[0].kernel.shape[2] * stages[-1].kernel.shape[3]
+
+
+def _merged(stages: list[Stage]) -> Stage:
+    *before, merged = stages
+    for stage in reversed(before):
+        merged = _composed(stage, merged)
+    return merged
 
 
 def _composed(first: Stage, second: Stage) -> Stage:

@@ -70,7 +70,7 @@ def using_scheduler(
             n_workers=count,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             memory_limit="auto" if memory_limit is None else memory_limit // count,
         )
         with cluster, Client(cluster, set_as_default=False) as client, client.as_current():

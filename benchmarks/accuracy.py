@@ -17,11 +17,12 @@ import warnings
 import pandas as pd
 from measure import DOCS, SHARED, markdown_table, replace_section
 
+from csc_xr.accuracy.scores import classification_report
 from csc_xr.errors import CscWarning
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.networks.bundle import Network, open_network
 from csc_xr.record import StageTimer
-from csc_xr.runs.scores import score_result
+from csc_xr.runs.scores import count_confusions
 from csc_xr.scene import open_scene
 from csc_xr.workflow import ClassifySettings, apply_learned, find_tiles, learn_scene
 
@@ -59,8 +60,11 @@ def measure(network: Network, patch_sizes: list[int], seeds: list[int]) -> pd.Da
                 start = time.perf_counter()
                 result = apply_learned(scene, tiles, learned, settings=settings).compute()
                 seconds = time.perf_counter() - start
-                scores = score_result(result, labels, network.card.legend)
-                before, after = (both_scores(scores[p]) for p in ("tile_class", "pixel_class"))
+                counted = count_confusions(result, labels, network.card.legend)
+                before, after = (
+                    both_scores(classification_report(counted[phase]))
+                    for phase in ("tile_class", "pixel_class")
+                )
                 rows.append(
                     (image, patch_size, seed, *before, *after, timer.seconds["fit"], seconds)
                 )

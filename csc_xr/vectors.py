@@ -138,7 +138,8 @@ def write_layers(
             beside = stack.enter_context(replacing(target.with_suffix(".qml")))
             beside.write_text(next(iter(chosen.values())).qml, encoding="utf-8")
         # GDAL wants a name that ends in .gpkg, and keeps a journal beside it.
-        file = stack.enter_context(scratch_folder(target)) / target.name
+        # pyogrio takes what follows ; in a name for something else.
+        file = stack.enter_context(scratch_folder(target)) / f"lines{target.suffix}"
         stack.enter_context(_pyogrio_writing(target))
         for name, frame in layers.items():
             _write_layer(frame, file, name, driver)
@@ -215,6 +216,11 @@ def _driver(target: Path, layers: Mapping[str, geopandas.GeoDataFrame]) -> str:
         raise ParameterError(
             f"Lines are written to a file that ends in {' or '.join(_DRIVERS)}, got "
             f"{target.name!r}. Choose one of these endings."
+        )
+    if "!" in str(target):
+        raise ParameterError(
+            f"Lines cannot be written to a path with '!', which means an archive to GDAL, got "
+            f"{target}. Choose another name."
         )
     if not layers or (driver == "GeoJSON" and len(layers) > 1):
         raise ParameterError(

@@ -118,7 +118,7 @@ def test_what_a_run_leaves(runs: Runs) -> None:
 def test_what_the_record_says(runs: Runs) -> None:
     record = read_json(runs.front.outputs["record"])
     assert record["findings"] == runs.front.record.findings
-    assert record["findings"].keys() == {"front", "front_error", "margin_error"}
+    assert record["findings"].keys() == {"confusion", "front", "front_error", "margin_error"}
     found = extract_front(open_result(runs.front.outputs["result"])["pixel_class"], GLACIER,
                           settings=QUICK)  # fmt: skip
     assert record["findings"]["front"] == {
@@ -129,7 +129,8 @@ def test_what_the_record_says(runs: Runs) -> None:
         f"{NAME}.tif", f"SCLS_{NAME}.tif", f"EDGE_{NAME}.tif", f"VM_{NAME}.gpkg"
     }  # fmt: skip
     assert record["parameters"]["front"]["closing_m"] == QUICK.closing_m
-    assert read_json(runs.plain.outputs["record"])["findings"] == {}
+    plain = read_json(runs.plain.outputs["record"])["findings"]
+    assert plain == {"confusion": record["findings"]["confusion"]}
 
 
 def test_the_line_lies_where_the_classes_have_it(runs: Runs) -> None:

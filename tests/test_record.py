@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rasters_for_tests import NORTH_UP, some_pixels, write_raster
 
 from csc_xr.errors import ParameterError, SceneError
 from csc_xr.files import write_json
@@ -23,6 +24,8 @@ from csc_xr.record import (
     software_versions,
     start_record,
 )
+from csc_xr.runs.identity import input_files
+from csc_xr.scene import open_scene
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -82,6 +85,17 @@ def test_describe_input_covers_names_and_contents_of_a_folder(tmp_path: Path) ->
 def test_describe_input_needs_a_file(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="must be a file or folder that can be read, got: No such"):
         describe_input(tmp_path / "absent.tif")
+
+
+def test_pixels_are_said_to_be_where_any_folder_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_raster(tmp_path / "a.tif", some_pixels(3, 8, 9), driver="GTiff", transform=NORTH_UP)
+    monkeypatch.chdir(tmp_path)
+    scene = open_scene("a.tif")
+    assert input_files(scene, {})["pixels"].path == str(tmp_path / "a.tif")
+    elsewhere = scene.assign_attrs(source="gone.tif")
+    assert input_files(elsewhere, {})["pixels"].path == "gone.tif"
 
 
 def test_timer_adds_up_and_notifies_also_when_a_stage_fails() -> None:

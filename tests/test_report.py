@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from importlib import resources
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
+from PIL import Image
 from reports_for_tests import SHAPE, Page, river_classes, write_run
 from results_for_tests import write_record
 from runs_for_tests import run_cli
@@ -22,6 +24,9 @@ from csc_xr.legend import RIVER
 from csc_xr.report import comparison, content
 from csc_xr.report.content import bytes_words
 from csc_xr.report.page import write_report
+from csc_xr.report.records import find_runs
+from csc_xr.report.scenes import KnownInputs, open_report_scene
+from csc_xr.report.viewer import Shown
 from csc_xr.runs.checksums import pixel_checksum
 from csc_xr.runs.ledger import write_ledger
 from csc_xr.runs.stack_store import make_store
@@ -131,6 +136,12 @@ def test_the_scene_is_placed(page: Page) -> None:
     assert scene["classes"][0] == {"code": 1, "name": "Water", "colour": "#add8e6"}
 
 
+def test_the_scale_bar_goes_by_the_width_of_a_pixel(one: Path) -> None:
+    scene = open_report_scene(find_runs(one)[0], KnownInputs())
+    wide = dataclasses.replace(scene, pixel_m=(111.0, 45.0))  # degrees in the far north
+    assert Shown([wide], [""]).data()["scenes"][0]["pixel_m"] == 45.0
+
+
 def test_scores_record_and_areas_are_told(page: Page) -> None:
     for words in (
         "Phase one: tiles", "Precision", "Dry Sediment", "All, weighted", "km²", "patch_size",
@@ -175,6 +186,23 @@ def test_runs_are_compared(compared: Page) -> None:
     ]  # fmt: skip
     names = [found.get("id") for tag, found in compared.tags if tag == "details"]
     assert {"run-0", "run-1", "scene-0-0", "scene-1-1"} <= set(names)
+
+
+def test_a_run_in_two_folders_is_pooled_folder_by_folder(tmp_path: Path) -> None:
+    joint = {"joint": True, "learned_scenes": ["known"], "first_learned_scenes": ["far"]}
+    places = (("x/r", "a"), ("x/r", "b"), ("x/r", "known"), ("y/r", "c"))
+    for seed, (folder, name) in enumerate(places):
+        images = tmp_path / "images"
+        write_run(tmp_path / "runs" / folder, name, seed=seed, images=images, network=joint)
+    with pytest.warns(CscWarning, match="are left out"):
+        text = Page(write_report(tmp_path / "runs")).text
+    assert "Scores of the pixels of 2 scenes together" in text
+    labelled = sum(np.count_nonzero(river_classes(seed=seed)[0]) for seed in (0, 1))
+    assert f"{labelled:,} Mean of classes".replace(",", " ") in text
+    assert "Runs 1" in text
+    assert "One run, of the same network, settings and software, in 2 folders." in text
+    assert "x/r The 3 scenes" in text
+    assert "y/r Scores of c" in text
 
 
 def test_runs_over_one_image_share_it(compared: Page) -> None:
@@ -280,8 +308,28 @@ def test_scores_of_older_records_are_read_from_their_files(tmp_path: Path) -> No
     assert "hold no counts of pixels" in text
 
 
+def test_a_run_of_an_older_version_beside_a_new_one(tmp_path: Path) -> None:
+    for folder in ("new", "old"):
+        record = write_run(tmp_path / folder, images=tmp_path / "images")
+    report = "CSC_scene_exp.csv"
+    del record["findings"]["confusion"], record["parameters"]["network"]
+    record["outputs"]["CSC report"] = report
+    write_json(record, tmp_path / "old" / "scene_run.json")
+    table = "Class,Precision,Recall,F1_score,Support\nWeighted_avg,0.5,0.25,0.333,12\n"
+    (tmp_path / "old" / report).write_text(table, encoding="utf-8")
+    with pytest.warns(CscWarning, match="hold no counts of pixels"):
+        text = Page(write_report(tmp_path)).text
+    assert "those with * are means over its scenes" in text
+    assert "– 1 – – 0.333 * –" in text  # its tile size, scenes, and scores by phase
+    ended = run_cli("results", tmp_path, "--out", tmp_path / "tables")
+    assert ended.code == 0, ended.err
+    assert "<NA>" not in ended.out
+
+
 def test_a_run_without_labels_has_its_classes(tmp_path: Path) -> None:
     record = write_run(tmp_path)
+    Image.new("L", (4, 4)).save(tmp_path / "scene_figure.png")
+    record["outputs"]["figure"] = "scene_figure.png"
     record["findings"] = {}
     record["inputs"].pop()
     del record["identity"]["inputs"]["labels"]
@@ -289,6 +337,7 @@ def test_a_run_without_labels_has_its_classes(tmp_path: Path) -> None:
     page = Page(write_report(tmp_path))
     assert "Classes of scene" in page.text
     assert "Precision" not in page.text
+    assert "scene: image and the classes of both phases" in page.text
     assert page.data["scenes"][0]["classes"][1]["name"] == "Dry Sediment"  # of the store
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,33 +12,12 @@ from maps_for_tests import (
     NOTHING,
     WHITE,
     Opener,
-    Visitor,
     flat,
     halves,
-    launched,
-    opener,
-    quiet_visits,
     simple,
 )
 from pages_for_tests import SIDE, layer, scene, tiles_of
-from playwright.sync_api import Browser, expect
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Visitor]:
-    with quiet_visits(browser) as visit:
-        yield visit
-
-
-@pytest.fixture
-def opened(visit: Visitor, tmp_path: Path) -> Opener:
-    return opener(visit, tmp_path / "page.html")
+from playwright.sync_api import expect
 
 
 def test_the_wheel_keeps_the_point_under_the_pointer(opened: Opener) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +18,12 @@ from maps_for_tests import (
     Visitor,
     flat,
     halves,
-    launched,
-    opener,
     picture,
-    quiet_visits,
     simple,
 )
 from networks_for_tests import LEGEND
 from pages_for_tests import ICE, ROCK, SIDE, WATER, layer, png, png_of_all_filters, scene, tiles_of
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 from runs_for_tests import (
     QUICKEST,
     run_cli,
@@ -38,23 +34,6 @@ from runs_for_tests import (
 )
 
 from csc_xr.report.page import write_report
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Visitor]:
-    with quiet_visits(browser) as visit:
-        yield visit
-
-
-@pytest.fixture
-def opened(visit: Visitor, tmp_path: Path) -> Opener:
-    return opener(visit, tmp_path / "page.html")
 
 
 def test_codes_reach_the_screen_to_the_bit(opened: Opener) -> None:

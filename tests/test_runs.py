@@ -35,7 +35,7 @@ from csc_xr.progress import stage_progress
 from csc_xr.record import StageTimer, report_pixels, watching_pixels
 from csc_xr.runs.jobs import Job, prepare_jobs
 from csc_xr.runs.scene import RunResult, run_job
-from csc_xr.runs.scores import score_result
+from csc_xr.runs.scores import count_confusions
 from csc_xr.scene import open_scene
 from csc_xr.training.phase_two.fitting import FitSettings
 from csc_xr.workflow import ClassifySettings
@@ -179,7 +179,7 @@ def test_labels_without_a_class_are_told_not_scored(tmp_path: Path) -> None:
 def test_scores_of_nothing() -> None:
     labels = xr.DataArray(dask.array.zeros((2, 2), dtype="uint8"), dims=("y", "x"))
     with pytest.warns(CscWarning, match="nothing is scored"):
-        assert score_result(xr.Dataset(), labels, LEGEND) == {}
+        assert count_confusions(xr.Dataset(), labels, LEGEND) == {}
 
 
 def test_every_image_is_checked_before_the_folder_is_made(tmp_path: Path) -> None:

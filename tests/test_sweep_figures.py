@@ -11,13 +11,17 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from figures_for_tests import assert_texts_are_whole_and_apart, legend_names
 from matplotlib.figure import Figure
 from PIL import Image
 
+from csc_xr.accuracy.confusion import confusion_matrix
 from csc_xr.errors import OutputError, ParameterError
+from csc_xr.figures.confusion import confusion_figure
 from csc_xr.figures.run_names import name_runs, telling_columns
 from csc_xr.figures.sweeps import class_figure, f1_sweep_figure, scene_figure
+from csc_xr.legend import ClassLegend, LegendClass
 from csc_xr.runs.result_tables import F1_COLUMNS, make_table
 
 CLASSES = {"Open Water": 1, "Mélange": 3, "Snow on Rock": 6}
@@ -206,6 +210,21 @@ def test_bars_by_class(tmp_path: Path) -> None:
     assert figure.axes[0].get_xlim() == (0, 100)
     assert_texts_are_whole_and_apart(figure)
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_dollar_signs_are_no_formulas() -> None:
+    places, rock = ["$\\fjord_1$", "b$"], {"Rock $\\x$ and $ice$": 1}
+    f1 = table({"Patch_Size": [3, 7], "Glacier": places}, classes=rock)
+    title = "F1 of $\\x_{$"
+    for figure in (
+        f1_sweep_figure(f1, title=title), f1_sweep_figure(f1, by="Glacier", title=title),
+        class_figure(f1, title=title), scene_figure(f1, title=title),
+    ):  # fmt: skip
+        assert_texts_are_whole_and_apart(figure)  # draws it, and formulas cannot be read
+    codes = xr.DataArray([[1, 1, 2]], dims=("y", "x"))
+    legend = ClassLegend("two", [LegendClass(1, "$\\x$", "red"), LegendClass(2, "$_$", "blue")])
+    confusion = confusion_matrix(codes, codes, legend=legend)
+    assert_texts_are_whole_and_apart(confusion_figure(confusion, legend=legend, title=title))
 
 
 def test_bars_of_scores_that_are_not_pooled_are_means() -> None:

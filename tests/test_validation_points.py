@@ -340,6 +340,9 @@ def test_commands_pool_and_thin_rasters(tmp_path: Path) -> None:
     assert "Intervals of areas hold where the labelled pixels are a random sample" in ended.err
     assert pd.read_csv(tidy)["support"].max() == 500
     assert pd.read_csv(areas)["samples"].sum() < 500  # some lie where the map has no class
+    ended = run_cli("evaluate", one, labels, "--legend", "river", "--out", tidy, "--tidy", tidy)
+    assert ended.code == 2
+    assert "write different tables and need a file each, got tidy.csv, tidy.csv" in ended.err
 
 
 def test_points_of_pictures_are_in_pixels(tmp_path: Path) -> None:

@@ -271,6 +271,17 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert len(geopandas.read_file(file, layer="fronts")) == 3
 
 
+def test_names_that_are_written_in_other_ways_in_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where a name cut short would go
+    write_lines(three_fronts(), tmp_path / "a;b" / "100 %41 #1 &amp;.gpkg")
+    assert names(tmp_path / "a;b") == ["100 %41 #1 &amp;.gpkg"]
+    with pytest.raises(ParameterError, match="written to a path with '!', which means an archive"):
+        write_lines(three_fronts(), tmp_path / "a!b.gpkg")
+    assert names(tmp_path) == ["a;b"]
+
+
 def test_layers_that_cannot_be_written(tmp_path: Path) -> None:
     fronts, style = three_fronts(), line_style("Margins")
     mixed = geopandas.GeoDataFrame(geometry=[LINE, box(0, 0, 1, 1), Point(0, 0)], crs=32624)

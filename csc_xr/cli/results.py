@@ -65,7 +65,7 @@ def results(
         shown = table.head(_MOST_SHOWN).to_string(
             index=False, na_rep="", float_format="{:.1f}".format
         )
-        typer.echo(shown)
+        typer.echo(shown.replace("<NA>", " " * len("<NA>")))  # whole numbers know no na_rep
         if len(table) > _MOST_SHOWN:
             typer.echo(f"and {len(table) - _MOST_SHOWN} more runs")
     typer.echo("")

@@ -57,6 +57,12 @@ def evaluate(
     from csc_xr.legend import open_legend
 
     known, pairs = open_legend(legend), _pairs(files, areas=areas is not None)
+    targets = [file.absolute() for file in (out, tidy, areas) if file is not None]
+    if len(set(targets)) < len(targets):
+        raise ParameterError(
+            "--out, --tidy and --areas write different tables and need a file each, got "
+            f"{', '.join(file.name for file in targets)}."
+        )
     names = [str(classes) for classes, _ in pairs]
     counted = [count_files(*pair, legend=known, column=column) for pair in pairs]
     if len(pairs) > 1:

@@ -23,6 +23,7 @@ from csc_xr.figures.style import (
     LABEL_SIZE,
     TICK_SIZE,
     add_title,
+    literal,
     save_png,
     text_inches,
 )
@@ -139,7 +140,7 @@ def _occurring(confusion: xr.DataArray) -> xr.DataArray:
 
 
 def _in_lines(name: str, letters: int) -> str:
-    return "\n".join(textwrap.wrap(name, letters, break_long_words=False))
+    return literal("\n".join(textwrap.wrap(name, letters, break_long_words=False)))
 
 
 def _grouped(count: int) -> str:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from csc_xr.figures.style import CAPTION_SIZE, EDGE_COLOUR, TICK_SIZE
+from csc_xr.figures.style import CAPTION_SIZE, EDGE_COLOUR, TICK_SIZE, literal
 from csc_xr.grid import is_georeferenced, scene_transform
 from csc_xr.legend import NODATA_CODE, ClassLegend
 from csc_xr.scene import valid_pixels
@@ -311,7 +311,7 @@ def class_patches(classes: list[npt.NDArray[np.uint8]], legend: ClassLegend) -> 
     if NODATA_CODE in present:
         entries.append((legend.class_name(NODATA_CODE), _UNCLASSIFIED_COLOUR))
     return [
-        Patch(facecolor=colour, edgecolor=EDGE_COLOUR, linewidth=0.6, label=name)
+        Patch(facecolor=colour, edgecolor=EDGE_COLOUR, linewidth=0.6, label=literal(name))
         for name, colour in entries
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -21,6 +22,22 @@ TICK_SIZE = 10
 """Sizes of type in points: of the figure's title, its panels' captions, axis labels, ticks."""
 
 
+def literal(text: str) -> str:
+    """Have a text drawn as it is: matplotlib takes what stands between dollar signs for a formula.
+
+    Parameters
+    ----------
+    text : str
+        Such as the name of a scene.
+
+    Returns
+    -------
+    str
+        For matplotlib.
+    """
+    return re.sub(r"(?<!\\)\$", r"\\$", text)
+
+
 def add_title(figure: Figure, title: str) -> None:
     """Put the title over the figure, in lines of much the same length that fit its width.
 
@@ -33,7 +50,7 @@ def add_title(figure: Figure, title: str) -> None:
     """
     room = figure.get_figwidth() - 0.4
     lines = [part for line in title.splitlines() for part in _lines_within(room, line)]
-    figure.suptitle("\n".join(lines), fontsize=TITLE_SIZE, fontweight="bold")
+    figure.suptitle(literal("\n".join(lines)), fontsize=TITLE_SIZE, fontweight="bold")
 
 
 def text_inches(text: str, size: float, *, weight: str = "normal") -> float:
@@ -55,7 +72,7 @@ def text_inches(text: str, size: float, *, weight: str = "normal") -> float:
     """
     if not text.strip():
         return 0.0
-    outline = TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight))
+    outline = TextPath((0, 0), literal(text), size=size, prop=FontProperties(weight=weight))
     return float(outline.get_extents().width) / 72
 
 

@@ -51,6 +51,7 @@ from csc_xr.figures.style import (
     LABEL_SIZE,
     TICK_SIZE,
     add_title,
+    literal,
     save_png,
     text_inches,
 )
@@ -330,7 +331,7 @@ def _places(values: pd.Series[Any]) -> tuple[list[Any], Floats]:
 
 
 def _label_values(axis: Axes, places: Floats, labels: Sequence[str]) -> None:
-    axis.set_xticks(places, labels)
+    axis.set_xticks(places, [literal(label) for label in labels])
     if sum(text_inches(label, TICK_SIZE) + 0.15 for label in labels) > _PANEL_INCHES:
         for label in axis.get_xticklabels():
             label.set(rotation=30, ha="right", rotation_mode="anchor")
@@ -376,7 +377,7 @@ def _quartiles(colour: str) -> dict[str, Any]:
 
 def _handles(names: Sequence[str], *, nameless: str) -> list[Artist]:
     return [
-        Line2D([], [], label=name or nameless, **_line_style(number))
+        Line2D([], [], label=literal(name) or nameless, **_line_style(number))
         for number, name in enumerate(names)
     ]
 
@@ -416,7 +417,7 @@ def _classes(scored: pd.DataFrame) -> list[str]:
 
 
 def _wrapped(name: str, letters: int) -> str:
-    return "\n".join(textwrap.wrap(name, letters))
+    return literal("\n".join(textwrap.wrap(name, letters)))
 
 
 def _widest(labels: Sequence[str], size: float) -> float:

@@ -297,7 +297,7 @@ def _cheapest(run: list[Stage]) -> list[Stage]:
 def _multiplications(stages: list[Stage]) -> int:
     """Multiply-adds for one output pixel of the stage these compose to."""
     side = 1 + sum(stage.kernel.shape[0] - 1 for stage in stages)
-    return side * side * stages[0].kernel.shape[2] * stages[-1].kernel.shape[3]
+    return int(side * side * stages[0].kernel.shape[2] * stages[-1].kernel.shape[3])
 
 
 def _merged(stages: list[Stage]) -> Stage:

@@ -23,6 +23,7 @@ from csc_xr.report.tables import NOTHING, Cell, Table, value_words
 from csc_xr.runs.result_files import SWEPT, best_runs
 from csc_xr.runs.results import Results
 
+_MEAN = " *"
 _AVERAGES = {ALL: "All, weighted", "Macro": "Mean of classes"}
 
 
@@ -111,18 +112,20 @@ def _f1_table(f1: pd.DataFrame) -> Table:
     pooled = scores[scores["Scene"] == POOLED]
     means = scores[scores["Scene"] != POOLED]
     keys = ["Run", "CSC_Phase", "F1_Class"]
-    found = pooled.groupby(keys)["F1"].first().combine_first(means.groupby(keys)["F1"].mean())
+    counted = pooled.groupby(keys)["F1"].first()
+    found = counted.combine_first(means.groupby(keys)["F1"].mean())
     rows = []
     for run, part in f1.groupby("Run", sort=False):
         cells = [*_setting_cells(part, settings)]
         cells.append(Cell(str(part.loc[part["Scene"] != POOLED, "Scene"].nunique())))
         for key in ((run, phase, name) for phase in phases for name in _AVERAGES):
-            score = found.get(key, np.nan)
-            cells.append(Cell(NOTHING if np.isnan(score) else f"{score:.3f}"))
+            score, mark = found.get(key, np.nan), "" if key in counted else _MEAN
+            cells.append(Cell(NOTHING if np.isnan(score) else f"{score:.3f}{mark}"))
         rows.append(cells)
     columns = [*([axis_label(name) for name in settings] or ["Run"]), "Scenes"]
+    others = "" if len(counted) == len(found) else f"; those with{_MEAN} are means over its scenes"
     return Table(
-        "F1 of each run, of the pixels of its scenes together where they were counted",
+        f"F1 of each run, of the pixels of its scenes together{others}",
         [*columns, *list(_AVERAGES.values()) * len(phases)],
         rows,
         groups=[("", len(columns)), *((PHASES[phase], len(_AVERAGES)) for phase in phases)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,10 @@ from csc_xr.report.tables import (
     value_words,
 )
 from csc_xr.runs.result_tables import read_report
-from csc_xr.runs.results import Results
 
+_WITH_LABELS = "Image, labels"
 _FIGURES = {
-    "figure": "Image, labels and the classes of both phases",
+    "figure": f"{_WITH_LABELS} and the classes of both phases",
     "front figure": "Distances from the digitised front",
     "margin figure": "Distances from the digitised valley margin",
 }
@@ -105,7 +106,8 @@ class SceneEntry:
         for role, words in _FIGURES.items():
             path = self.run.output(role) if self.scene else None
             if path is not None:
-                yield picture_of_file(path, f"{self.run.name}: {words.lower()}", f"{words}.")
+                shown = words if self.reports else words.replace(_WITH_LABELS, "Image")
+                yield picture_of_file(path, f"{self.run.name}: {shown.lower()}", f"{shown}.")
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -183,6 +185,11 @@ class Group:
         return [entry for entry in self.scenes if entry.reports]
 
     @property
+    def pooled(self) -> list[SceneEntry]:
+        """Scenes whose pixels are counted together."""
+        return [entry for entry in self.scenes if _is_pooled(entry.run)]
+
+    @property
     def tables(self) -> list[Table]:
         """Scenes beside each other and pooled; none for a single scene. Computes."""
         if len(self.scenes) == 1:
@@ -192,7 +199,7 @@ class Group:
             reports = {
                 phase: classification_report(matrix) for phase, matrix in self.confusions.items()
             }
-            caption = f"Scores of the pixels of {len(self.scored)} scenes together"
+            caption = f"Scores of the pixels of {len(self.pooled)} scenes together"
             found.append(score_table(reports, caption, self.legend))
         shown = [entry.scene for entry in self.scenes if entry.scene is not None]
         alike = {json.dumps(scene.legend.to_dict()) for scene in shown}
@@ -203,13 +210,12 @@ class Group:
 
     @property
     def confusion_tables(self) -> list[Table]:
-        """Confusion matrices of all scenes together; none for a single scene."""
+        """Confusion matrices of its scenes together; none for a single scene."""
         if self.legend is None or len(self.scenes) == 1:
             return []
+        what = f"labelled and predicted: {len(self.pooled)} scenes together"
         return [
-            confusion_table(
-                matrix, f"{PHASES[phase]}, labelled and predicted: all scenes", self.legend
-            )
+            confusion_table(matrix, f"{PHASES[phase]}, {what}", self.legend)
             for phase, matrix in self.confusions.items()
         ]
 
@@ -251,9 +257,7 @@ class Group:
 
 
 def make_groups(
-    runs: Sequence[Run],
-    results: Results | None,
-    opened: Callable[[Run], tuple[ReportScene | None, list[str]]],
+    runs: Sequence[Run], opened: Callable[[Run], tuple[ReportScene | None, list[str]]]
 ) -> list[Group]:
     """Gather the runs of a report by how they were classified.
 
@@ -261,8 +265,6 @@ def make_groups(
     ----------
     runs : sequence of Run
         In the order of the page.
-    results : Results or None
-        Tables over them; None for a single record or a stack.
     opened : callable
         Gives what there is to look at of a run, and what is missing.
 
@@ -282,7 +284,7 @@ def make_groups(
             scene, notes = opened(run)
             reports = _reports(run, notes)
             entries.append(SceneEntry(run, f"scene-{number}-{place}", scene, notes, reports))
-        confusions = _pooled(members, results)
+        confusions = _pooled(members)
         is_drawn = len(by_group) <= _MOST_DRAWN
         groups.append(Group(titles[group], f"run-{number}", entries, confusions, is_drawn))
     return groups
@@ -323,11 +325,22 @@ def _titles(firsts: Mapping[str, Run]) -> dict[str, str]:
     names = name_runs(pd.DataFrame(rows)) if rows else {}
     titles = {group: names.get(known[group].run, "") if group in known else "" for group in firsts}
     spoken = list(titles.values())
-    return {
-        group: title if title and spoken.count(title) == 1 else
-        ", ".join(filter(None, (firsts[group].folder.name, title)))
-        for group, title in titles.items()
-    }  # fmt: skip
+    unclear = [group for group, title in titles.items() if not title or spoken.count(title) > 1]
+    folders = _short_names([firsts[group].folder for group in unclear])
+    named = {
+        group: ", ".join(filter(None, (folder, titles[group])))
+        for group, folder in zip(unclear, folders, strict=True)
+    }
+    return titles | named
+
+
+def _short_names(folders: Sequence[Path]) -> list[str]:
+    """Give the last parts of paths, as many as tell different ones apart."""
+    parts = [folder.absolute().parts for folder in folders]
+    depth = 1
+    while len({path[-depth:] for path in parts}) < len(set(parts)):
+        depth += 1
+    return ["/".join(path[-depth:]) for path in parts]
 
 
 def _reports(run: Run, notes: list[str]) -> dict[int, pd.DataFrame]:
@@ -345,14 +358,23 @@ def _reports(run: Run, notes: list[str]) -> dict[int, pd.DataFrame]:
     return reports
 
 
-def _pooled(members: Sequence[Run], results: Results | None) -> dict[int, xr.DataArray]:
-    image = members[0].image
-    if image is None:
-        return {}
-    if results is None:
-        return dict(image.confusions)
-    known = results.confusions
-    return {phase: known[image.run, phase] for phase in PHASES if (image.run, phase) in known}
+def _is_pooled(run: Run) -> bool:
+    """Whether pixels were counted, of an image that its network counts as unknown."""
+    image = run.image
+    return image is not None and bool(image.confusions) and not (image.is_joint and image.learned)
+
+
+def _pooled(members: Sequence[Run]) -> dict[int, xr.DataArray]:
+    """Add up the scenes of a folder; tables over runs add up those of other folders, too."""
+    images = [run.image for run in members if run.image and (len(members) == 1 or _is_pooled(run))]
+    pooled = {}
+    for phase in PHASES:
+        matrices = [image.confusions[phase] for image in images if phase in image.confusions]
+        if matrices:
+            pooled[phase] = matrices[0].copy(
+                data=np.sum([part.values for part in matrices], axis=0)
+            )
+    return pooled
 
 
 def _weighted_f1(report: pd.DataFrame | None) -> str:

@@ -101,7 +101,7 @@ def write_report(
             with heard_warnings() as told:
                 results = collect_results(source)
         opener = _Opener(max_scenes, KnownInputs())
-        groups = make_groups(runs, results, opener.open)
+        groups = make_groups(runs, opener.open)
         page = _Page(source, groups, results, list(dict.fromkeys(told)), opener.left_out, max_side)
         content = page.content()
     with timer.stage("pictures"), replacing(target) as partial:
@@ -164,6 +164,7 @@ class _Page:
             "facts": self._facts(),
             "notes": [*self.told, *self._picture_notes()],
             "groups": self.groups,
+            "run_count": self._run_count,
             "comparison": [] if results is None else comparison_tables(results),
             "comparison_pictures": iter(()) if results is None else comparison_pictures(results),
             "fronts": fronts,
@@ -177,6 +178,12 @@ class _Page:
         runs = [entry.run for group in self.groups for entry in group.scenes]
         return runs[0].name if len(runs) == 1 else self.source.absolute().name
 
+    @property
+    def _run_count(self) -> int:
+        """Runs, of which one may lie in several folders."""
+        firsts = [(group.anchor, group.scenes[0].run.image) for group in self.groups]
+        return len({anchor if image is None else image.run for anchor, image in firsts})
+
     def _facts(self) -> list[tuple[str, str]]:
         runs = [entry.run for group in self.groups for entry in group.scenes]
         dates = sorted(str(run.content.get("finished"))[:10] for run in runs)
@@ -186,7 +193,7 @@ class _Page:
         count = len({run.name for run in runs})
         return [
             ("Scenes", str(count)),
-            ("Runs", str(len(self.groups))),
+            ("Runs", str(self._run_count)),
             ("Patch size", f"{', '.join(map(str, sizes))} px"),
             ("Classified", dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"),
             ("Made by", f"csc_xr {', '.join(sorted(kinds))}"),

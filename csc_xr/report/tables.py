@@ -263,7 +263,7 @@ def value_words(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(value_words, value)) or NOTHING
-    if value is None or value == "" or pd.isna(value):
+    if pd.isna(value) or value == "":
         return NOTHING
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 

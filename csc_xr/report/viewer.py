@@ -98,7 +98,8 @@ class Shown:
             "scale": 2**dropped,
             "crs": scene.crs,
             "transform": None if scene.transform is None else list(scene.transform)[:6],
-            "pixel_m": None if scene.pixel_m is None else sum(scene.pixel_m) / 2,
+            # Its width: the scale bar lies along a row.
+            "pixel_m": None if scene.pixel_m is None else scene.pixel_m[1],
             "classes": [
                 {"code": entry.code, "name": entry.name, "colour": entry.colour}
                 for entry in scene.legend.predicted

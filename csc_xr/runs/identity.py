@@ -179,6 +179,8 @@ def input_files(
     """
     if not inputs:
         source = str(scene.attrs.get("source", ""))
+        if source and Path(source).exists():
+            source = str(Path(source).absolute())  # a record is read from other folders, too
         pixels = InputFile(source, int(scene.nbytes), "", pixel_checksum(scene))
         return {"pixels": pixels}
     found = {}

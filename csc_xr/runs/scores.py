@@ -70,34 +70,6 @@ def count_confusions(
     return {phase: confusion_matrix(labels, result[phase], legend=legend) for phase in REPORTS}
 
 
-def score_result(
-    result: xr.Dataset, labels: xr.DataArray, legend: ClassLegend
-) -> dict[str, pd.DataFrame]:
-    """Score the classes of both phases against labels; computes.
-
-    Parameters
-    ----------
-    result : xarray.Dataset
-        Holds ``tile_class`` and ``pixel_class``.
-    labels : xarray.DataArray
-        Dims (y, x) on the same grid; 0 is not scored.
-    legend : ClassLegend
-        The classes.
-
-    Returns
-    -------
-    dict of str to pandas.DataFrame
-        Reports by name of the variable; empty when no pixel is labelled.
-
-    Warns
-    -----
-    CscWarning
-        When no pixel is labelled.
-    """
-    counted = count_confusions(result, labels, legend)
-    return {phase: classification_report(confusion) for phase, confusion in counted.items()}
-
-
 def write_scores(
     result: xr.Dataset, folder: Path, job: Job, legend: ClassLegend, suffix: str
 ) -> SceneScores:

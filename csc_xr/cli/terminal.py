@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -126,6 +127,8 @@ def quiet_start() -> Iterator[None]:
         yield
         return
     os.environ[_LOG_LEVEL] = "2"
+    # A process that fits many networks is told of each retracing, which is meant.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

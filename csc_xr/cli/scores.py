@@ -135,6 +135,7 @@ def demo(
     with quiet_start():
         from csc_xr.demo import open_demo_network, run_demo
         from csc_xr.progress import stage_progress
+        from csc_xr.report.page import write_report
 
         open_demo_network()  # TensorFlow looks for devices when the first network is made
 
@@ -144,6 +145,7 @@ def demo(
             out, seed=seed, shape=(rows, columns), timer=timer, fit_progress=fit_progress
         )
     print_result(result)
+    typer.echo(f"Open in a browser: {write_report(out).absolute()}")
 
 
 def _pairs(files: list[Path], *, areas: bool) -> list[tuple[Path, Path]]:

@@ -35,8 +35,8 @@ from measure import DOCS, SHARED, markdown_table, replace_section
 from csc_xr.errors import CscWarning
 from csc_xr.export import open_result
 from csc_xr.record import RECORD_END
-from csc_xr.runs.result_tables import POOLED
-from csc_xr.runs.results import Results, collect_results
+from csc_xr.results.collect import Results, collect_results
+from csc_xr.results.tables import POOLED
 from csc_xr.runs.unfinished import FOLDER, find_work
 
 IMAGERY = SHARED / "data" / "st_marguerite"

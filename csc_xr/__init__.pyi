@@ -36,14 +36,14 @@ from .networks.bundle import Network, open_network, save_network
 from .networks.card import NetworkCard
 from .polygons import class_polygons
 from .report.page import write_report
+from .results.collect import Results, collect_results
+from .results.files import write_results
+from .results.reference import collect_reference_results
 from .runs.batch import plan_batch, run_batch
 from .runs.folder import run_jobs
 from .runs.front_files import open_class_rasters, write_fronts, write_series
 from .runs.jobs import prepare_jobs
 from .runs.ledger import folder_status
-from .runs.reference_results import collect_reference_results
-from .runs.result_files import write_results
-from .runs.results import Results, collect_results
 from .runs.scene import run_job
 from .runs.stack import classify_stack
 from .runs.tiles import cut_images

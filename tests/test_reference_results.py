@@ -13,8 +13,8 @@ from sklearn.metrics import classification_report
 from csc_xr.accuracy.scores import classification_report as our_report
 from csc_xr.errors import CscWarning, ParameterError
 from csc_xr.legend import RIVER
-from csc_xr.runs.reference_results import collect_reference_results
-from csc_xr.runs.result_tables import F1_COLUMNS, read_report
+from csc_xr.results.reference import collect_reference_results
+from csc_xr.results.tables import F1_COLUMNS, read_report
 
 PLAIN = """Class,Precision,Recall,F1_score,Support
 Water,0.5,1.0,0.6666666666666666,100

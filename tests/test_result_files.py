@@ -10,10 +10,10 @@ from results_for_tests import some_classes, write_record
 from runs_for_tests import run_cli
 
 from csc_xr.errors import OutputError, ParameterError
-from csc_xr.runs import result_files
-from csc_xr.runs.result_files import best_runs, summarise_runs, write_results
-from csc_xr.runs.result_tables import F1_COLUMNS, make_table
-from csc_xr.runs.results import collect_results
+from csc_xr.results import files
+from csc_xr.results.collect import collect_results
+from csc_xr.results.files import best_runs, summarise_runs, write_results
+from csc_xr.results.tables import F1_COLUMNS, make_table
 
 TABLES = {"f1.csv", "front_errors.csv", "margin_errors.csv", "runs.csv"}
 CONFUSIONS = {"confusion_phase1.png", "confusion_phase2.png"}
@@ -61,10 +61,10 @@ def test_of_many_runs_the_best_are_shown(tmp_path: Path, monkeypatch: pytest.Mon
         assert not by or path.name == f"f1_{by.lower()}.png"
 
     for name in ("f1_sweep_figure", "class_figure", "scene_figure"):
-        monkeypatch.setattr(result_files, name, note)
+        monkeypatch.setattr(files, name, note)
     for seed in range(26):
         write_record(tmp_path / f"{seed}", classes=some_classes(seed, 30), settings={"seed": seed})
-    result_files.write_f1(collect_results(tmp_path).f1, tmp_path / "out", by=["Seed"])
+    files.write_f1(collect_results(tmp_path).f1, tmp_path / "out", by=["Seed"])
     assert drawn == {
         "f1_seed.png": (26, "F1 against seed"),
         "f1_classes.png": (6, "F1 by class: the 6 best of 26 runs"),

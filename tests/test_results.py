@@ -19,8 +19,8 @@ from sklearn.metrics import accuracy_score, classification_report
 from csc_xr.accuracy.scores import classification_report as our_report
 from csc_xr.errors import CscWarning, ParameterError
 from csc_xr.legend import RIVER
-from csc_xr.runs.result_tables import ERROR_COLUMNS, F1_COLUMNS
-from csc_xr.runs.results import Results, collect_results
+from csc_xr.results.collect import Results, collect_results
+from csc_xr.results.tables import ERROR_COLUMNS, F1_COLUMNS
 
 
 def tables(results: Results) -> list[pd.DataFrame]:

@@ -22,7 +22,7 @@ from csc_xr.figures.confusion import confusion_figure
 from csc_xr.figures.run_names import name_runs, telling_columns
 from csc_xr.figures.sweeps import class_figure, f1_sweep_figure, scene_figure
 from csc_xr.legend import ClassLegend, LegendClass
-from csc_xr.runs.result_tables import F1_COLUMNS, make_table
+from csc_xr.results.tables import F1_COLUMNS, make_table
 
 CLASSES = {"Open Water": 1, "Mélange": 3, "Snow on Rock": 6}
 

@@ -43,9 +43,9 @@ def results(
 
     Reads the run records; images that a jointly trained network learned from are left out.
     """
-    from csc_xr.runs.reference_results import collect_reference_results
-    from csc_xr.runs.result_files import summarise_runs, write_f1, write_results
-    from csc_xr.runs.results import collect_results
+    from csc_xr.results.collect import collect_results
+    from csc_xr.results.files import summarise_runs, write_f1, write_results
+    from csc_xr.results.reference import collect_reference_results
 
     if reference and sample is not None:
         raise ParameterError(

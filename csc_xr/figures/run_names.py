@@ -35,7 +35,7 @@ def telling_columns(
     Parameters
     ----------
     table : pandas.DataFrame
-        Rows of runs, as :func:`csc_xr.runs.results.collect_results` gives them; columns that are
+        Rows of runs, as :func:`csc_xr.results.collect.collect_results` gives them; columns that are
         of observations, not of runs, are passed over.
     given : sequence of str
         Columns that tell runs apart already.

@@ -107,7 +107,7 @@ def f1_sweep_figure(
     Parameters
     ----------
     f1 : pandas.DataFrame
-        The table ``f1`` of :func:`csc_xr.runs.results.collect_results`, or part of it. Rows that
+        The table ``f1`` of :func:`csc_xr.results.collect.collect_results`, or part of it. Rows that
         do not tell the setting are left out, and the figure says how many runs these are.
     by : str
         Column of the setting, such as Patch_Size, Tile_Size or Bands.
@@ -183,7 +183,7 @@ def class_figure(f1: pd.DataFrame, *, title: str, path: str | Path | None = None
     ----------
     f1 : pandas.DataFrame
         Rows of up to six runs of the table ``f1`` of
-        :func:`csc_xr.runs.results.collect_results`.
+        :func:`csc_xr.results.collect.collect_results`.
     title : str
         Title of the figure.
     path : str or Path, optional
@@ -250,7 +250,7 @@ def scene_figure(
     ----------
     f1 : pandas.DataFrame
         Rows of up to 24 runs of the table ``f1`` of
-        :func:`csc_xr.runs.results.collect_results`.
+        :func:`csc_xr.results.collect.collect_results`.
     f1_class : str
         Whose F1: a class, ``"All"`` weighted by their pixels, or ``"Macro"``.
     title : str

@@ -20,8 +20,8 @@ from csc_xr.figures.sweeps import (
 from csc_xr.fronts.deviation import Deviation
 from csc_xr.report.pictures import Picture, picture_of_figure
 from csc_xr.report.tables import NOTHING, Cell, Table, value_words
-from csc_xr.runs.result_files import SWEPT, best_runs
-from csc_xr.runs.results import Results
+from csc_xr.results.collect import Results
+from csc_xr.results.files import SWEPT, best_runs
 
 _MEAN = " *"
 _AVERAGES = {ALL: "All, weighted", "Macro": "Mean of classes"}
@@ -33,7 +33,7 @@ def comparison_tables(results: Results) -> list[Table]:
     Parameters
     ----------
     results : Results
-        From :func:`csc_xr.runs.results.collect_results`.
+        From :func:`csc_xr.results.collect.collect_results`.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def comparison_pictures(results: Results) -> Iterator[Picture]:
     Parameters
     ----------
     results : Results
-        From :func:`csc_xr.runs.results.collect_results`.
+        From :func:`csc_xr.results.collect.collect_results`.
 
     Yields
     ------

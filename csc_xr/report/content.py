@@ -31,7 +31,7 @@ from csc_xr.report.tables import (
     score_table,
     value_words,
 )
-from csc_xr.runs.result_tables import read_report
+from csc_xr.results.tables import read_report
 
 _WITH_LABELS = "Image, labels"
 _FIGURES = {

@@ -24,7 +24,7 @@ from csc_xr.report.pyramid import dropped_levels
 from csc_xr.report.records import Run, find_runs, unfinished_scenes
 from csc_xr.report.scenes import KnownInputs, ReportScene, open_report_scene
 from csc_xr.report.viewer import Shown
-from csc_xr.runs.results import Results, collect_results
+from csc_xr.results.collect import Results, collect_results
 
 MOST_SCENES = 50
 """Scenes that can be looked at in one page, unless told otherwise."""
@@ -84,7 +84,7 @@ def write_report(
     Warns
     -----
     CscWarning
-        As :func:`csc_xr.runs.results.collect_results`.
+        As :func:`csc_xr.results.collect.collect_results`.
     """
     source = Path(path)
     dropped_levels((1, 1), max_side)  # raises where it is out of range

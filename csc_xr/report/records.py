@@ -11,8 +11,8 @@ from typing import Any
 from csc_xr.errors import ParameterError
 from csc_xr.files import read_json
 from csc_xr.record import RECORD_END
+from csc_xr.results.observations import ImageRecord, read_image_record
 from csc_xr.runs.ledger import LEDGER, SCENES, SceneStatus, folder_status
-from csc_xr.runs.observations import ImageRecord, read_image_record
 from csc_xr.runs.unfinished import FOLDER
 
 STACK_STORE = "classified.zarr"

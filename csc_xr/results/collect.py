@@ -19,8 +19,8 @@ from csc_xr.errors import CscWarning, ParameterError
 from csc_xr.fronts.deviation import Deviation
 from csc_xr.legend import ClassLegend
 from csc_xr.record import RECORD_END
-from csc_xr.runs.observations import ERRORS, PHASES, ImageRecord, read_image_record
-from csc_xr.runs.result_tables import (
+from csc_xr.results.observations import ERRORS, PHASES, ImageRecord, read_image_record
+from csc_xr.results.tables import (
     ERROR_COLUMNS,
     ERROR_TYPES,
     F1_COLUMNS,

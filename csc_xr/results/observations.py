@@ -18,7 +18,7 @@ from csc_xr.accuracy.confusion import confusion_from_dict
 from csc_xr.errors import CscError, ParameterError
 from csc_xr.legend import ClassLegend
 from csc_xr.record import RECORD_END, fingerprint
-from csc_xr.runs.result_tables import ERROR_TYPES
+from csc_xr.results.tables import ERROR_TYPES
 
 PHASES = {1: ("tile_class", "CNN report"), 2: ("pixel_class", "CSC report")}
 """Variable and role of the report of each phase."""

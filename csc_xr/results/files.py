@@ -28,8 +28,8 @@ from csc_xr.figures.sweeps import (
 )
 from csc_xr.files import check_output_folder
 from csc_xr.fronts.deviation import Deviation
-from csc_xr.runs.observations import ERRORS
-from csc_xr.runs.results import Results
+from csc_xr.results.collect import Results
+from csc_xr.results.observations import ERRORS
 
 SWEPT = ("Patch_Size", "Tile_Size", "Bands")
 """Settings that F1 is drawn against where they differ."""
@@ -53,7 +53,7 @@ def write_results(
     Parameters
     ----------
     results : Results
-        From :func:`csc_xr.runs.results.collect_results`.
+        From :func:`csc_xr.results.collect.collect_results`.
     folder : str or Path
         Where files go; created when absent. Those of an earlier call are replaced or removed.
     by : sequence of str
@@ -108,8 +108,8 @@ def write_f1(f1: pd.DataFrame, folder: str | Path, *, by: Sequence[str] = ()) ->
     Parameters
     ----------
     f1 : pandas.DataFrame
-        From :func:`csc_xr.runs.results.collect_results` or
-        :func:`csc_xr.runs.reference_results.collect_reference_results`.
+        From :func:`csc_xr.results.collect.collect_results` or
+        :func:`csc_xr.results.reference.collect_reference_results`.
     folder : str or Path
         Where files go; created when absent. Those of an earlier call are replaced or removed.
     by : sequence of str
@@ -177,7 +177,7 @@ def summarise_runs(results: Results) -> pd.DataFrame:
     Parameters
     ----------
     results : Results
-        From :func:`csc_xr.runs.results.collect_results`.
+        From :func:`csc_xr.results.collect.collect_results`.
 
     Returns
     -------

@@ -13,7 +13,7 @@ import pandas as pd
 
 from csc_xr.errors import CscWarning, ParameterError
 from csc_xr.legend import ClassLegend
-from csc_xr.runs.result_tables import F1_COLUMNS, make_table, read_report, report_rows
+from csc_xr.results.tables import F1_COLUMNS, make_table, read_report, report_rows
 
 _PHASES = {"CNN": 1, "CSC": 2}
 _REPORT = re.compile(r"(CNN|CSC)_(.+)\.csv", re.IGNORECASE)
@@ -53,7 +53,7 @@ def collect_reference_results(
     Returns
     -------
     pandas.DataFrame
-        Like ``f1`` of :func:`csc_xr.runs.results.collect_results`, with missing values for what
+        Like ``f1`` of :func:`csc_xr.results.collect.collect_results`, with missing values for what
         is not known. A run is a folder and an experiment; its name is the folder's path from
         `folder` on.
 

@@ -1,0 +1,1 @@
+"""Results of many runs: read from their records, put into tables and figures."""

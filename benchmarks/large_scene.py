@@ -120,7 +120,7 @@ def run(side: int, patch_size: int, limit: str, folder: Path) -> Run:
         before, start = matmul_rate(2.0), time.perf_counter()
         with (Path(out) / "log").open("w") as log:
             process = psutil.Popen(command, stdout=log, stderr=log)
-            peak = _watch(process)
+            peak = watch(process)
         wall = time.perf_counter() - start
         rate = (before + matmul_rate(2.0)) / 2
         said = (Path(out) / "log").read_text()
@@ -134,7 +134,7 @@ def run(side: int, patch_size: int, limit: str, folder: Path) -> Run:
     return Run(side, patch_size, limit, wall, stages, peak, plan.removeprefix("plan: "), share)
 
 
-def _watch(process: psutil.Popen) -> int:
+def watch(process: psutil.Popen) -> int:
     """Wait for a process; give the most memory that it and its children held together."""
     peak = 0
     while process.poll() is None:

@@ -285,6 +285,8 @@ def test_evaluate_scores_what_exists(
                 rows[list(expected)].reset_index(drop=True), expected, check_exact=True
             )
     assert ("Phase" in found) == (len(phases) == 2)
+    alone = run_cli("evaluate", runs.out / name, labels, "--legend", legend)
+    assert alone.out == ended.out  # writing a table changes nothing of what is printed
 
 
 def test_model_is_converted_and_described(runs: Runs, tmp_path: Path) -> None:

@@ -194,11 +194,12 @@ def _one_table(reports: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _stacked(tables: list[pd.DataFrame], names: list[str], title: str) -> pd.DataFrame:
     """Put tables into one, with their names in its first column."""
+    import numpy as np
     import pandas as pd
 
-    for table, name in zip(tables, names, strict=True):
-        table.insert(0, title, name)
-    return pd.concat(tables, ignore_index=True)
+    stacked = pd.concat(tables, ignore_index=True)
+    stacked.insert(0, title, np.repeat(names, [len(table) for table in tables]))
+    return stacked
 
 
 def _print_areas(estimates: dict[str, AreaEstimates]) -> None:

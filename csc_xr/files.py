@@ -320,6 +320,27 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def files_below(folder: Path, end: str) -> Iterator[Path]:
+    """Find files in a folder and all folders in it, but not in Zarr stores.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    end : str
+        What the names of the files end in.
+
+    Yields
+    ------
+    Path
+        In the order of the folders, then of the names.
+    """
+    for parent, folders, files in os.walk(folder):
+        # Stores hold thousands of files, and none that is looked for.
+        folders[:] = sorted(name for name in folders if not name.endswith(".zarr"))
+        yield from (Path(parent, name) for name in sorted(files) if name.endswith(end))
+
+
 _NEXT_TO_NOTHING = 2**20
 _ASIDE_SUFFIX = f"-old{PARTIAL_SUFFIX}"
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}

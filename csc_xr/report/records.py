@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from csc_xr.errors import ParameterError
-from csc_xr.files import read_json
+from csc_xr.files import files_below, read_json
 from csc_xr.record import RECORD_END
 from csc_xr.results.observations import ImageRecord, read_image_record
 from csc_xr.runs.ledger import LEDGER, SCENES, SceneStatus, folder_status
-from csc_xr.runs.unfinished import FOLDER
 
 STACK_STORE = "classified.zarr"
 """Store of a classified stack, in the folder above the records of its scenes."""
@@ -160,14 +158,7 @@ def unfinished_scenes(path: str | Path) -> list[tuple[str, SceneStatus]]:
 
 
 def _files(source: Path, end: str) -> list[Path]:
-    """List files by the end of their names, but for those in stores and unfinished work."""
-    if source.is_file():
-        return [source]
-    found = []
-    for parent, folders, files in os.walk(source):
-        # Stores hold thousands of files, and no record.
-        folders[:] = [name for name in folders if not name.endswith(".zarr") and name != FOLDER]
-        found += [Path(parent, name) for name in files if name.endswith(end)]
+    found = [source] if source.is_file() else files_below(source, end)
     return sorted(found, key=lambda file: (str(file.parent), file.name))
 
 

@@ -26,7 +26,7 @@ from csc_xr.notes import heard_warnings
 from csc_xr.record import describe_input, fingerprint, looks_unchanged
 from csc_xr.report.pyramid import Kind
 from csc_xr.report.records import Run
-from csc_xr.runs.checksums import pixel_checksum
+from csc_xr.runs.checksums import known_inputs, pixel_checksum
 from csc_xr.scene import open_scene, valid_pixels
 from csc_xr.stack import open_stack, stack_names, stack_scene
 
@@ -220,15 +220,9 @@ def _legend_of(run: Run, classes: xr.DataArray) -> ClassLegend:
     return ClassLegend("of the result", named)
 
 
-def _inputs_by_role(run: Run) -> dict[str, Mapping[str, Any]]:
-    by_checksum = {entry["sha256"]: entry for entry in run.content["inputs"]}
-    roles = (run.content.get("identity") or {}).get("inputs") or {}
-    return {role: by_checksum[sha] for role, sha in roles.items() if sha in by_checksum}
-
-
 def _image_layer(run: Run, classes: xr.DataArray, known: KnownInputs) -> Layer | str:
     """Give the picture of a scene, or say why there is none."""
-    inputs = _inputs_by_role(run)
+    inputs = known_inputs(run.content)
     entry = inputs.get("image")
     given = run.content["parameters"].get("scene") or {}
     opening = {name: given[name] for name in _OPENING if given.get(name) is not None}
@@ -275,7 +269,7 @@ def _labels_layer(
     run: Run, classes: xr.DataArray, known: KnownInputs, legend: ClassLegend
 ) -> Layer | str:
     """Give the labels of a scene, or say why there are none; nothing where it never had any."""
-    entry = _inputs_by_role(run).get("labels")
+    entry = known_inputs(run.content).get("labels")
     if entry is None:
         return ""
     if trouble := known.trouble(entry):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from csc_xr.accuracy.confusion import subsample
 from csc_xr.errors import CscWarning, ParameterError
+from csc_xr.files import files_below
 from csc_xr.fronts.deviation import Deviation
 from csc_xr.legend import ClassLegend
 from csc_xr.record import RECORD_END
@@ -154,7 +154,7 @@ def _read(top: Path) -> list[ImageRecord]:
         )
     found: list[ImageRecord] = []
     damaged, others = 0, 0
-    for path in _record_files(top):
+    for path in files_below(top, RECORD_END):
         try:
             record = read_image_record(path)
         except ParameterError as error:
@@ -173,13 +173,6 @@ def _read(top: Path) -> list[ImageRecord]:
             "classify or batch wrote into."
         )
     return found
-
-
-def _record_files(top: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(top):
-        # Stores hold thousands of files, and no record.
-        folders[:] = sorted(name for name in folders if not name.endswith(".zarr"))
-        yield from (Path(parent, name) for name in sorted(files) if name.endswith(RECORD_END))
 
 
 def _without_copies(records: Sequence[ImageRecord], top: Path) -> list[ImageRecord]:

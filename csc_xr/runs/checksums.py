@@ -1,8 +1,9 @@
-"""Pixels identified by their content, where no file stands for them."""
+"""What identifies the inputs of a run: their descriptions, and pixels where there is no file."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import dask
@@ -12,6 +13,26 @@ from numpy.typing import NDArray
 
 from csc_xr.grid import scene_transform
 from csc_xr.record import fingerprint
+
+
+def known_inputs(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the descriptions of the inputs of earlier work by role.
+
+    Parameters
+    ----------
+    content : mapping
+        A run record or a claim, as plain values.
+
+    Returns
+    -------
+    dict
+        Descriptions as plain values.
+    """
+    if isinstance(content["inputs"], dict):
+        return content["inputs"]
+    by_checksum = {entry["sha256"]: entry for entry in content["inputs"]}
+    roles = (content.get("identity") or {}).get("inputs", {})
+    return {role: by_checksum[sha] for role, sha in roles.items() if sha in by_checksum}
 
 
 def pixel_checksum(scene: xr.DataArray) -> str:

@@ -25,6 +25,7 @@ from csc_xr.labels import find_labels, open_labels
 from csc_xr.networks.bundle import Network
 from csc_xr.notes import heard_warnings
 from csc_xr.record import RECORD_END, InputFile
+from csc_xr.runs.checksums import known_inputs
 from csc_xr.runs.fronts import Digitised, find_digitised, land_classes, open_all_digitised
 from csc_xr.runs.identity import Identity, check_same_work, identify, input_files, with_inputs
 from csc_xr.runs.unfinished import find_work, remove_work
@@ -370,26 +371,6 @@ def clear_work(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         remove_work(folder, name)
         (folder / f"{name}{RECORD_END}").unlink(missing_ok=True)
-
-
-def known_inputs(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the descriptions of the inputs of earlier work by role.
-
-    Parameters
-    ----------
-    content : mapping
-        A run record or a claim, as plain values.
-
-    Returns
-    -------
-    dict
-        Descriptions as plain values.
-    """
-    if isinstance(content["inputs"], dict):
-        return content["inputs"]
-    by_checksum = {entry["sha256"]: entry for entry in content["inputs"]}
-    roles = (content.get("identity") or {}).get("inputs", {})
-    return {role: by_checksum[sha] for role, sha in roles.items() if sha in by_checksum}
 
 
 def needed_bytes(job: Job, network: Network, settings: ClassifySettings) -> int:

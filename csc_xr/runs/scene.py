@@ -31,10 +31,11 @@ from csc_xr.record import (
     fingerprint,
     start_record,
 )
+from csc_xr.runs.checksums import known_inputs
 from csc_xr.runs.description import describe_run, descriptive
 from csc_xr.runs.fronts import write_front
 from csc_xr.runs.identity import check_same_work, with_inputs
-from csc_xr.runs.jobs import Job, known_inputs
+from csc_xr.runs.jobs import Job
 from csc_xr.runs.scores import REPORTS, weighted_f1, write_scores
 from csc_xr.runs.shared_tiles import SharedTiles
 from csc_xr.runs.unfinished import Unfinished, begin_work, find_work, remove_work

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from csc_xr.errors import SceneError
+from csc_xr.jp2 import jp2_shortfall
 
 CHUNK = 1024
 """Sides in pixels of the chunks a scene gets when none are asked for."""
@@ -32,18 +36,20 @@ _LARGEST_BLOCK = 2 * CHUNK
 _BLOCKS_CHECKED = 100_000
 # Their decoders start at the first row, whichever rows are asked for.
 _SEQUENTIAL_DRIVERS = {"JPEG", "PNG", "GIF", "WEBP"}
+_REMOTE = re.compile(r"[A-Za-z0-9+]+://|/vsi(?!zip)")
+_IN_ZIP = re.compile(r"/vsizip/\{(.+)\}/(.+)")
 # Warning filters belong to the process: two threads that change them at once leave them wrong.
 _opening = threading.Lock()
 
 
 @contextmanager
-def open_raster(path: Path) -> Iterator[Any]:
+def open_raster(path: str | Path) -> Iterator[Any]:
     """Open a raster file, silent about a lack of georeference.
 
     Parameters
     ----------
-    path : Path
-        Any raster file GDAL reads.
+    path : str or Path
+        Any raster file GDAL reads; of one in a zip as :func:`path_in_zip` gives it.
 
     Yields
     ------
@@ -58,13 +64,14 @@ def open_raster(path: Path) -> Iterator[Any]:
     try:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(str(path))
     except RasterioError as error:
         raise SceneError(
             f"{path} must be an image GDAL can read, but it cannot be opened: {_reason(error)}. "
             "Check that the file is complete and is what its name says."
         ) from error
-    with dataset:
+    # On several threads of its own GDAL gives tiles that it cannot decode as 0 without an error.
+    with rasterio.Env(GDAL_NUM_THREADS="1"), dataset:
         yield dataset
 
 
@@ -77,8 +84,8 @@ class RasterWindows:
 
     Attributes
     ----------
-    path : Path
-        The file.
+    path : Path or str
+        The file; an address of one elsewhere.
     bands : tuple of int
         Band numbers, from 1.
     shape : tuple of int
@@ -91,7 +98,7 @@ class RasterWindows:
         Size and time of the last change, so that a changed file gets new Dask keys.
     """
 
-    path: Path
+    path: Path | str
     bands: tuple[int, ...]
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
@@ -134,6 +141,50 @@ class RasterWindows:
                 ) from error
 
 
+def path_in_zip(archive: Path, name: str) -> str:
+    """Give the path by which a raster file in a zip is opened.
+
+    Parameters
+    ----------
+    archive : Path
+        The zip.
+    name : str
+        Of the file in it, with ``/`` between folders.
+
+    Returns
+    -------
+    str
+        Path as GDAL takes it.
+
+    Examples
+    --------
+    >>> path_in_zip(Path("/data/product.zip"), "IMG_DATA/B04.jp2")
+    '/vsizip/{/data/product.zip}/IMG_DATA/B04.jp2'
+    """
+    return f"/vsizip/{{{archive.absolute()}}}/{name}"
+
+
+def file_stamp(path: str | Path) -> tuple[int, int]:
+    """Tell a file from what it was before it changed.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file; of one in a zip, the zip is meant.
+
+    Returns
+    -------
+    tuple of int
+        Size in bytes, and time of the last change in nanoseconds; 0 and 0 of one elsewhere, which
+        is asked nothing.
+    """
+    if _REMOTE.match(str(path)):
+        return 0, 0
+    inside = _IN_ZIP.fullmatch(str(path))
+    state = Path(inside[1] if inside else path).stat()
+    return state.st_size, state.st_mtime_ns
+
+
 def lazy_bands(
     dataset: Any,
     bands: Sequence[int],
@@ -168,8 +219,9 @@ def lazy_bands(
     SceneError
         When the chunks are not positive whole numbers.
     """
-    path = Path(dataset.name).absolute()  # workers may run in other folders
-    state = path.stat()
+    path = dataset.name
+    if not _REMOTE.match(path):
+        path = Path(path).absolute()  # workers may run in other folders
     dtype = np.dtype("uint8" if of_masks else dataset.dtypes[bands[0] - 1])
     windows = RasterWindows(
         path=path,
@@ -177,7 +229,7 @@ def lazy_bands(
         shape=(len(bands), *dataset.shape),
         dtype=dtype,
         of_masks=of_masks,
-        stamp=(state.st_size, state.st_mtime_ns),
+        stamp=file_stamp(path),
     )
     block = dataset.block_shapes[bands[0] - 1]
     wanted = chunk_sizes(chunks, dataset.shape) or (
@@ -194,7 +246,7 @@ def lazy_bands(
     array = da.from_array(
         windows,
         chunks=(-1, *sides),
-        name=f"read-{path.stem}-{tokenize(windows, sides)}",
+        name=f"read-{Path(path).stem}-{tokenize(windows, sides)}",
         getitem=RasterWindows.read,
         meta=np.empty((0, 0, 0), dtype),
         inline_array=True,
@@ -276,10 +328,12 @@ def near_blocks(block: int, wanted: int, length: int) -> int:
 def check_complete(dataset: Any) -> None:
     """Make sure that a raster file holds all its blocks, without reading them.
 
-    For TIFF the place of every block is compared with the length of the file. Of other files
-    the last pixel is read: that decodes all of a JPEG or PNG (0.1 s for 6 million pixels) and
-    one block of a JP2. GDAL gives rows that are missing from a PNG as 0 without an error when
-    the whole file is read at once, so this check is the only one that notices.
+    For TIFF the place of every block is compared with the length of the file. A JP2 is followed
+    from tile to tile by their headers (in a zip, the length in its header is compared): GDAL
+    gives missing tiles as 0, often without an error. Of these and other files the last pixel is
+    read: that decodes all of a JPEG or PNG (0.1 s for 6 million pixels) and one block of a JP2.
+    GDAL gives rows that are missing from a PNG as 0 without an error when the whole file is read
+    at once, so this check is the only one that notices.
 
     Parameters
     ----------
@@ -291,20 +345,49 @@ def check_complete(dataset: Any) -> None:
     SceneError
         When the file is cut short.
     """
-    path = Path(dataset.name)
+    path, reason = dataset.name, ""
     try:
         if dataset.driver == "GTiff":
-            needed, length = _last_byte(dataset), path.stat().st_size
-            complete, reason = needed <= length, f"{length} bytes long and needs {needed}"
+            needed, length = _last_byte(dataset), _length(path)
+            if length is not None and needed > length:
+                reason = f"{length} bytes long and needs {needed}"
         else:
+            if dataset.driver.startswith("JP2"):
+                reason = _jp2_shortfall(path)
             dataset.read(1, window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
-            complete, reason = True, ""
     except RasterioError as error:
-        complete, reason = False, f"not readable to its end ({_reason(error)})"
-    if not complete:
+        reason = reason or f"not readable to its end ({_reason(error)})"
+    if reason:
         raise SceneError(
             f"{path} must be complete, but it is {reason}. Copy or download the file again."
         )
+
+
+def _length(path: str) -> int | None:
+    """Length of a file, or of one in a zip; None where it lies elsewhere."""
+    if _REMOTE.match(path):
+        return None
+    inside = _IN_ZIP.fullmatch(path)
+    if inside is None:
+        return Path(path).stat().st_size
+    with zipfile.ZipFile(inside[1]) as archive:
+        return archive.getinfo(inside[2]).file_size
+
+
+def _jp2_shortfall(path: str) -> str:
+    length = _length(path)
+    if length is None:
+        return ""
+    inside = _IN_ZIP.fullmatch(path)
+    if inside is None:
+        with Path(path).open("rb") as file:
+            return jp2_shortfall(file, length)
+    # Going from tile to tile would unpack all of it.
+    try:
+        with zipfile.ZipFile(inside[1]) as archive, archive.open(inside[2]) as member:
+            return jp2_shortfall(member, length, walk=False)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        return f"damaged in its zip ({error})"
 
 
 def _last_byte(dataset: Any) -> int:

@@ -8,11 +8,11 @@ from .accuracy.points import (
 )
 from .accuracy.scores import classification_report, tidy_scores
 from .export import (
-    open_result,
     write_class_geotiff,
     write_class_png,
+    write_flag_geotiff,
     write_float_geotiff,
-    write_result_zarr,
+    write_scene_geotiff,
 )
 from .figures.confusion import confusion_figure
 from .figures.fronts import error_histogram, overlay_figure, series_figure
@@ -28,6 +28,7 @@ from .fronts.settings import FrontSettings
 from .grid import same_grid, scene_transform
 from .inference import classify_pixels, expand_tiles, mode_filter, predict_tiles
 from .inputs import list_images
+from .label_polygons import rasterize_labels
 from .labels import find_labels, open_labels
 from .legend import GLACIER, RIVER, ClassLegend, LegendClass, open_legend
 from .metres import to_metres, with_pixel_size
@@ -35,11 +36,17 @@ from .networks.builders import build_patch_network, build_tile_network
 from .networks.bundle import Network, open_network, save_network
 from .networks.card import NetworkCard
 from .polygons import class_polygons
+from .products.landsat import open_landsat
+from .products.open import open_product
+from .products.sentinel2 import open_sentinel2
+from .products.stac import open_stac, search_stac
 from .report.page import write_report
+from .result_store import open_result, write_result_zarr
 from .results.collect import Results, collect_results
 from .results.files import write_results
 from .results.reference import collect_reference_results
 from .runs.batch import plan_batch, run_batch
+from .runs.compose import ComposeSettings, compose
 from .runs.folder import run_jobs
 from .runs.front_files import open_class_rasters, write_fronts, write_series
 from .runs.jobs import prepare_jobs
@@ -81,6 +88,7 @@ __all__ = [
     "ClassKey",
     "ClassLegend",
     "ClassifySettings",
+    "ComposeSettings",
     "Deviation",
     "FitSettings",
     "Front",
@@ -106,6 +114,7 @@ __all__ = [
     "classify_stack",
     "collect_reference_results",
     "collect_results",
+    "compose",
     "confusion_figure",
     "confusion_matrix",
     "count_classes",
@@ -144,11 +153,15 @@ __all__ = [
     "open_class_rasters",
     "open_digitised",
     "open_labels",
+    "open_landsat",
     "open_legend",
     "open_network",
     "open_points",
+    "open_product",
     "open_result",
     "open_scene",
+    "open_sentinel2",
+    "open_stac",
     "open_stack",
     "open_tiles",
     "overlay_figure",
@@ -157,6 +170,7 @@ __all__ = [
     "point_labels",
     "predict_tiles",
     "prepare_jobs",
+    "rasterize_labels",
     "run_batch",
     "run_job",
     "run_jobs",
@@ -164,6 +178,7 @@ __all__ = [
     "save_network",
     "scene_figure",
     "scene_transform",
+    "search_stac",
     "series_figure",
     "split_tiles",
     "subsample",
@@ -177,6 +192,7 @@ __all__ = [
     "with_pixel_size",
     "write_class_geotiff",
     "write_class_png",
+    "write_flag_geotiff",
     "write_float_geotiff",
     "write_fronts",
     "write_layers",
@@ -185,6 +201,7 @@ __all__ = [
     "write_result_zarr",
     "write_results",
     "write_scene",
+    "write_scene_geotiff",
     "write_series",
     "write_stack",
     "write_tiles",

@@ -3,7 +3,9 @@
 from csc_xr.cli import (  # noqa: F401  (each adds its commands)
     batch,
     classify,
+    compose,
     fronts,
+    labels,
     networks,
     report,
     results,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import dask.array as da
@@ -11,77 +13,43 @@ import numpy as np
 import pandas as pd
 import rasterio.shutil
 import xarray as xr
+from rasterio.enums import ColorInterp
 
-from csc_xr.errors import ParameterError
+from csc_xr.errors import ParameterError, SceneError
 from csc_xr.files import check_output_folder as check_output_folder
 from csc_xr.files import plain_values, replacing, scratch_folder
 from csc_xr.files import write_json as write_json
-from csc_xr.geotiff import category_xml, check_written, gdal_writing, write_geotiff
+from csc_xr.geotiff import (
+    FLOAT_SCALE,
+    NO_FLAG,
+    NO_NUMBER,
+    RasterForm,
+    check_written,
+    checked_flags,
+    gdal_writing,
+    scaled_numbers,
+    write_cog,
+    write_geotiff,
+)
 from csc_xr.legend import NODATA_CODE, ClassLegend
-from csc_xr.scene import open_scene, valid_pixels
+from csc_xr.raster_styles import (
+    category_xml,
+    class_raster_style,
+    flag_colour_table,
+    flag_raster_style,
+    value_raster_style,
+)
+from csc_xr.result_store import ZARR_FORMAT as ZARR_FORMAT
+from csc_xr.result_store import open_result as open_result
+from csc_xr.result_store import storable as storable
+from csc_xr.result_store import write_result_zarr as write_result_zarr
+from csc_xr.scene import SCENE_TAG, TAGGED, open_scene, valid_pixels, validate_scene
 
 _STALE_SUFFIXES = (".aux.xml", ".ovr", ".msk")
-
-
-def write_result_zarr(result: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a result as a Zarr 3 store; computes it, chunk by chunk.
-
-    Parameters
-    ----------
-    result : xarray.Dataset
-        Variables of any dtype; stored chunks are the Dask chunks, made regular where they
-        are not (a Zarr chunk is never written by two tasks). Integers stay integers for every
-        reader: their nodata value is kept as the attribute ``nodata``, not as a
-        ``_FillValue`` that would turn them into floating point on reading.
-    path : str or Path
-        The store, a folder.
-    overwrite : bool
-        True replaces a store that exists; the old one stays until the new one is whole.
-
-    Raises
-    ------
-    OutputError
-        When the store exists, cannot be written, or the disk is full.
-    ParameterError
-        When an attribute has no JSON form.
-    """
-    plain = storable(result)
-    with replacing(path, folder=True, overwrite=overwrite) as partial:
-        plain.to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
-
-
-def open_result(path: str | Path) -> xr.Dataset:
-    """Open a result that :func:`write_result_zarr` wrote; lazy.
-
-    Parameters
-    ----------
-    path : str or Path
-        The store.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dtypes, coordinates and georeference equal those written, to the bit; variables are
-        Dask-backed in the chunks of the store.
-
-    Raises
-    ------
-    ParameterError
-        When there is no Zarr 3 store of a dataset.
-    """
-    store = Path(path)
-    if not (store / "zarr.json").is_file():
-        raise ParameterError(
-            f"A result is a Zarr 3 folder (with a zarr.json), got {store}, which has none. "
-            "Check the path."
-        )
-    opened: xr.Dataset = xr.open_zarr(store, consolidated=False, mask_and_scale=False)
-    text = {
-        name: (coord.dims, np.array(coord.values.tolist(), dtype=str), coord.attrs)
-        for name, coord in opened.coords.items()
-        if coord.dtype.kind in "TO"
-    }
-    return opened.assign_coords(text)
+_SHOWN = ("red", "green", "blue")
+_GEOTIFF_DTYPES = (
+    "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64",
+)  # fmt: skip
 
 
 def open_classes(path: str | Path) -> dict[str, xr.DataArray]:
@@ -131,10 +99,17 @@ def write_class_geotiff(
 ) -> None:
     """Write classes as a byte GeoTIFF with colours, class names and nodata 0.
 
-    Computes the raster, in memory bounded by its chunks and 512 of its rows. The names (and an
-    attribute table with the colours) lie in ``<path>.aux.xml``, where GDAL and QGIS look
-    for them; legend and software are also tags of the file itself. What was written is read
-    back and compared, because GDAL does not report every failure.
+    The file is cloud-optimised: tiled, compressed by DEFLATE, with overviews from 512 pixels on
+    that hold the commonest class (the class of one pixel, where the raster has pixels of a class
+    for display only, such as a front: the commonest class would take a line away). Legend,
+    software and statistics are tags of the file.
+
+    Beside it lie ``<path>.aux.xml``, an attribute table with names, colours and numbers of
+    pixels, where GDAL and QGIS look for it, and the style ``<name>.qml``, with which QGIS opens
+    the raster in the names and colours of the legend.
+
+    Computes the raster, in memory bounded by its chunks and 512 of its rows. What was written is
+    read back and compared, because GDAL does not report every failure.
 
     Parameters
     ----------
@@ -155,12 +130,15 @@ def write_class_geotiff(
     _check_class_raster(class_raster)
     target = Path(path)
     with (
-        replacing(target) as partial,
+        replacing(target) as made,
         replacing(_sidecar(target)) as sidecar,
+        replacing(style_path(target)) as style,
         _row_source(class_raster, target) as rows,
+        scratch_folder(target) as scratch,
     ):
-        sidecar.write_bytes(category_xml(legend))
-        write_geotiff(rows, partial, target=target, legend=legend)
+        written = write_cog(rows, made, target=target, form=_class_form(legend), scratch=scratch)
+        sidecar.write_bytes(category_xml(legend, written.by_code))
+        style.write_text(class_raster_style(legend), encoding="utf-8")
     _remove_stale(target, suffixes=_STALE_SUFFIXES[1:])
 
 
@@ -168,7 +146,7 @@ def write_class_png(class_raster: xr.DataArray, path: str | Path, *, legend: Cla
     """Write classes as a palette PNG: pixel values are the codes, the palette their colours.
 
     For scenes without georeference; computes the raster in bounded memory, with class names
-    in ``<path>.aux.xml`` and reading back as :func:`write_class_geotiff` does.
+    in ``<path>.aux.xml``, style and reading back as :func:`write_class_geotiff` does.
 
     Parameters
     ----------
@@ -189,62 +167,183 @@ def write_class_png(class_raster: xr.DataArray, path: str | Path, *, legend: Cla
     _check_class_raster(class_raster)
     target = Path(path)
     with (
-        replacing(target) as partial,
+        replacing(target) as made,
         replacing(_sidecar(target)) as sidecar,
+        replacing(style_path(target)) as style,
         _row_source(class_raster, target) as rows,
         scratch_folder(target) as scratch,
     ):
-        sidecar.write_bytes(category_xml(legend))
         # The PNG driver of GDAL can only copy a dataset, not take windows.
-        checksum = write_geotiff(rows, scratch / "classes.tif", target=target, legend=legend)
+        plain = scratch / "classes.tif"
+        written = write_geotiff(rows, plain, target=target, form=_class_form(legend))
         with gdal_writing(target):
-            rasterio.shutil.copy(scratch / "classes.tif", partial, driver="PNG")
-        check_written(partial, checksum, target=target)
+            rasterio.shutil.copy(plain, made, driver="PNG")
+        check_written(made, written.checksum, target=target)
+        sidecar.write_bytes(category_xml(legend, written.by_code))
+        style.write_text(class_raster_style(legend), encoding="utf-8")
     _remove_stale(target, suffixes=_STALE_SUFFIXES[1:])
 
 
 def write_float_geotiff(
-    values: xr.DataArray, path: str | Path, *, class_raster: xr.DataArray | None = None
+    values: xr.DataArray,
+    path: str | Path,
+    *,
+    class_raster: xr.DataArray | None = None,
+    scale: float = FLOAT_SCALE,
+    unit: str = "1",
+    highest: float = 1.0,
 ) -> None:
-    """Write confidence, margin, entropy or probabilities as a float32 GeoTIFF.
+    """Write confidence, margin, entropy or probabilities as a GeoTIFF of scaled integers.
 
-    Nodata is NaN: 0 is an honest margin or entropy, so it cannot also mean nodata. Computes,
-    writes and reads back as :func:`write_class_geotiff` does.
+    The file holds uint16 numbers; a number times `scale` is the value, within half of `scale`.
+    Scale, offset 0 and unit are stated in the file, where GDAL, QGIS, rioxarray
+    (``mask_and_scale=True``) and others look for them, as are exact statistics of the numbers.
+    Nodata is 65535: 0 is an honest margin or entropy. The file is cloud-optimised, its
+    overviews are means; beside it lies the style ``<name>.qml``. Computes, writes and reads back
+    as :func:`write_class_geotiff` does.
 
     Parameters
     ----------
     values : xarray.DataArray
         Dims ("y", "x"), or a band a name in a dimension before them, such as
-        ("class", "y", "x"); converted to float32.
+        ("class", "y", "x"); floating point from 0 to 65534 times `scale`, NaN where there is
+        no value.
     path : str or Path
         The file; replaced when it exists.
     class_raster : xarray.DataArray, optional
-        Classes on the same grid; where they are 0 the file has NaN. Without it, values are
+        Classes on the same grid; where they are 0 the file has nodata. Without it, values are
         written as they are.
+    scale : float
+        Step between neighbouring values; by default 0.0001, which reaches to 6.5534 (the
+        entropy of 254 classes is 5.54 at most).
+    unit : str
+        Unit of the values.
+    highest : float
+        Value of the last colour of the style.
 
     Raises
     ------
     OutputError
         When the file cannot be written or the disk is full.
     ParameterError
-        When dimensions or shapes do not fit.
+        When dimensions or shapes do not fit, or values are out of range.
     """
     if values.dims[-2:] != ("y", "x") or values.ndim > 3:
         raise ParameterError(
             f"A raster must have the dims y and x, with at most one before them, got {values.dims}."
         )
-    floats = values.astype(np.float32)
+    if not 0 < scale < np.inf:
+        raise ParameterError(f"scale must be a positive number, got {scale!r}.")
+    floats = values if values.dtype.kind == "f" else values.astype(np.float32)
     if class_raster is not None:
-        if class_raster.dims != ("y", "x") or class_raster.shape != values.shape[-2:]:
-            raise ParameterError(
-                f"class_raster must have the grid of the values, {values.shape[-2:]}, got "
-                f"{class_raster.shape}. Pass the pixel classes of the same result."
-            )
+        _check_class_grid(class_raster, values)
         floats = floats.where(xr.DataArray(class_raster.data, dims=("y", "x")) != NODATA_CODE)
-    target = Path(path)
-    with replacing(target) as partial, _row_source(floats, target) as rows:
-        write_geotiff(rows, partial, target=target, legend=None)
-    _remove_stale(target, suffixes=_STALE_SUFFIXES)
+    form = RasterForm(
+        np.dtype(np.uint16),
+        nodata=NO_NUMBER,
+        scale=scale,
+        encode=partial(scaled_numbers, scale=scale),
+        unit=unit,
+        overviews="average",
+        counted=True,
+    )
+    _write_styled(floats, Path(path), form, value_raster_style(highest))
+
+
+def write_flag_geotiff(
+    flags: xr.DataArray,
+    path: str | Path,
+    *,
+    labels: tuple[str, str],
+    class_raster: xr.DataArray | None = None,
+) -> None:
+    """Write what is 0 or 1, such as the disagreement of two phases, as a byte GeoTIFF.
+
+    Nodata is 255. The file is cloud-optimised, with colours, statistics (their mean is the share
+    of pixels that have 1) and overviews that hold the commoner number; beside it lies the style
+    ``<name>.qml``. Computes, writes and reads back as :func:`write_class_geotiff` does.
+
+    Parameters
+    ----------
+    flags : xarray.DataArray
+        Dims ("y", "x"), bool or integer, 0 and 1.
+    path : str or Path
+        The file; replaced when it exists.
+    labels : tuple of str
+        What 0 and 1 mean, for the style.
+    class_raster : xarray.DataArray, optional
+        Classes on the same grid; where they are 0 the file has nodata.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written or the disk is full.
+    ParameterError
+        When dimensions or shapes do not fit, or there are other numbers.
+    """
+    if flags.dims != ("y", "x"):
+        raise ParameterError(f"Flags must have the dims y and x, got {flags.dims}.")
+    numbers = flags.astype(np.uint8)
+    if class_raster is not None:
+        _check_class_grid(class_raster, flags)
+        seen = xr.DataArray(class_raster.data, dims=("y", "x")) != NODATA_CODE
+        numbers = numbers.where(seen, np.uint8(NO_FLAG))
+    form = RasterForm(
+        np.dtype(np.uint8),
+        nodata=NO_FLAG,
+        table=flag_colour_table(),
+        encode=checked_flags,
+        overviews="mode",
+        counted=True,
+    )
+    _write_styled(numbers, Path(path), form, flag_raster_style(labels))
+
+
+def write_scene_geotiff(scene: xr.DataArray, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a scene as a cloud-optimised GeoTIFF, whole or not at all.
+
+    Computes the scene, in memory bounded by its chunks and 512 of its rows; what was written is
+    read back and compared. :func:`csc_xr.open_scene` gives back pixels, dtype, band names,
+    scale, valid pixels, ``time``, transform and CRS to the bit.
+
+    Pixels that are not valid get the nodata value in every band: that of the scene, or NaN in
+    scenes of floating point that have none. Where integers have no nodata value, every number
+    may be a measurement: pixels that ``valid`` masks keep theirs and are hidden by a mask
+    inside the file.
+
+    Scale, quantification and time are also written where other software looks for
+    them: as scale of the bands, so that integers read as reflectance, and as ``TIFFTAG_DATETIME``.
+
+    Parameters
+    ----------
+    scene : xarray.DataArray
+        A scene, dims (band, y, x); integers of 8 to 64 bits, float32 or float64.
+    path : str or Path
+        The file, usually with the ending ``.tif``.
+    overwrite : bool
+        True replaces a file that exists, False refuses to.
+
+    Raises
+    ------
+    SceneError
+        When the array is no scene, its dtype has no place in a GeoTIFF, or its pixels cannot
+        be read.
+    OutputError
+        When the file cannot be written, exists already, or the disk is full.
+    """
+    scene = validate_scene(scene)
+    if str(scene.dtype) not in _GEOTIFF_DTYPES:
+        raise SceneError(
+            f"A GeoTIFF holds {', '.join(_GEOTIFF_DTYPES)}, got a scene of {scene.dtype}. "
+            "Convert it with astype, or write a Zarr store with write_scene."
+        )
+    form = _scene_form(scene)
+    if form.nodata is not None:
+        valid = valid_pixels(scene).data
+        scene = scene.copy(data=da.where(valid, scene.data, scene.dtype.type(form.nodata)))
+    if not form.masked:
+        scene = scene.drop_vars("valid", errors="ignore")
+    _write_alone(scene, Path(path), form, overwrite=overwrite)
 
 
 def write_table_csv(table: pd.DataFrame, path: str | Path) -> None:
@@ -262,50 +361,83 @@ def write_table_csv(table: pd.DataFrame, path: str | Path) -> None:
     OutputError
         When the file cannot be written or the disk is full.
     """
-    with replacing(path) as partial:
-        table.to_csv(partial, index=False, encoding="utf-8", lineterminator="\n")
+    with replacing(path) as made:
+        table.to_csv(made, index=False, encoding="utf-8", lineterminator="\n")
 
 
-def storable(result: xr.Dataset) -> xr.Dataset:
-    """Prepare for Zarr: regular chunks, JSON attributes, nothing that decodes to floats.
+def _class_form(legend: ClassLegend) -> RasterForm:
+    return RasterForm(
+        np.dtype(np.uint8), nodata=NODATA_CODE, legend=legend, overviews="mode", counted=True
+    )
+
+
+def _scene_form(scene: xr.DataArray) -> RasterForm:
+    nodata = scene.attrs.get("_FillValue", np.nan if scene.dtype.kind == "f" else None)
+    kept = {key: scene.attrs[key] for key in TAGGED if key in scene.attrs}
+    kept["dtype"] = str(scene.dtype)
+    tags = {}
+    time = scene.coords.get("time")
+    if time is not None and time.ndim == 0 and not np.isnat(time.values):
+        kept["time"] = str(time.values)
+        tags["TIFFTAG_DATETIME"] = time.dt.strftime("%Y:%m:%d %H:%M:%S").item()
+    names = scene["band"].values.tolist()
+    shown = set(_SHOWN) <= set(names)
+    return RasterForm(
+        scene.dtype,
+        nodata=nodata,
+        scale=1.0 / float(scene.attrs.get("quantification", 1.0)),
+        overviews="average",
+        tags={**tags, SCENE_TAG: json.dumps(plain_values(kept))},
+        masked=nodata is None and "valid" in scene.coords,
+        colours=tuple(
+            ColorInterp[name] if shown and name in _SHOWN else ColorInterp.undefined
+            for name in names
+        ),
+    )
+
+
+def _write_alone(
+    raster: xr.DataArray, target: Path, form: RasterForm, *, overwrite: bool = True
+) -> None:
+    """Write a GeoTIFF that has no file beside it."""
+    with (
+        replacing(target, overwrite=overwrite) as made,
+        _row_source(raster, target) as rows,
+        scratch_folder(target) as scratch,
+    ):
+        write_cog(rows, made, target=target, form=form, scratch=scratch)
+    _remove_stale(target, suffixes=_STALE_SUFFIXES)
+
+
+def _write_styled(raster: xr.DataArray, target: Path, form: RasterForm, qml: str) -> None:
+    """Write a GeoTIFF with a style beside it."""
+    with replacing(style_path(target)) as style:
+        style.write_text(qml, encoding="utf-8")
+        _write_alone(raster, target, form)
+
+
+def style_path(raster: Path) -> Path:
+    """Give the path where QGIS looks for the style of a raster.
 
     Parameters
     ----------
-    result : xarray.Dataset
-        Variables of any dtype, lazy or not.
+    raster : Path
+        The raster file.
 
     Returns
     -------
-    xarray.Dataset
-        The same values; lazy ones stay so.
-
-    Raises
-    ------
-    ParameterError
-        When an attribute has no JSON form.
+    Path
+        Beside it, with the ending ``.qml`` in place of its own.
     """
-    plain = result.drop_encoding()
-    plain.attrs = plain_values(result.attrs)
-    for name, source in result.variables.items():
-        variable = plain[name].variable
-        if variable.chunks is not None:
-            # Two tasks must never write one Zarr chunk, nor may chunks differ in size.
-            variable = variable.chunk({dim: max(n) for dim, n in source.chunksizes.items()})
-        if variable.dtype.kind in "UT":
-            # Fixed-length text has no Zarr 3 specification, text objects have.
-            variable = variable.astype(object)
-        attributes = plain_values(source.attrs)
-        fill = source.encoding.get("_FillValue", source.attrs.get("_FillValue"))
-        attributes.pop("_FillValue", None)
-        if fill is not None and np.isfinite(fill):
-            attributes["nodata"] = plain_values(fill)
-        if "grid_mapping" in source.encoding:
-            # As an attribute, so that spatial_ref stays a coordinate for any reader.
-            attributes["grid_mapping"] = source.encoding["grid_mapping"]
-        variable.attrs = attributes
-        variable.encoding = {"_FillValue": None}
-        plain[name] = variable
-    return plain
+    return raster.with_suffix(".qml")
+
+
+def _check_class_grid(class_raster: xr.DataArray, values: xr.DataArray) -> None:
+    if class_raster.dims != ("y", "x") or class_raster.shape != values.shape[-2:]:
+        raise ParameterError(
+            f"class_raster must have the grid of the values, {values.shape[-2:]}, got "
+            f"{class_raster.shape}. Pass the pixel classes of the same result."
+        )
 
 
 def _check_class_raster(class_raster: xr.DataArray) -> None:
@@ -329,10 +461,16 @@ def _row_source(raster: xr.DataArray, target: Path) -> Iterator[xr.DataArray]:
         return
     light = {name: coord for name, coord in raster.coords.items() if coord.chunks is None}
     with scratch_folder(target) as scratch:
-        bare = storable(xr.Dataset({"values": raster.variable}))
-        bare.to_zarr(scratch, mode="w", zarr_format=3, consolidated=False)
+        heavy = {
+            name: coord.variable
+            for name, coord in raster.coords.items()
+            if coord.chunks is not None
+        }
+        bare = storable(xr.Dataset({"values": raster.variable, **heavy}))
+        bare.to_zarr(scratch, mode="w", zarr_format=ZARR_FORMAT, consolidated=False)
         stored = xr.open_zarr(scratch, consolidated=False, mask_and_scale=False, chunks=None)
-        rows = stored["values"].assign_coords(light).rename(raster.name)
+        kept = {name: stored[name].variable for name in heavy}
+        rows = stored["values"].assign_coords({**light, **kept}).rename(raster.name)
         if "grid_mapping" in raster.encoding:
             rows.encoding["grid_mapping"] = raster.encoding["grid_mapping"]
         yield rows

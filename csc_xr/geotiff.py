@@ -6,35 +6,47 @@ import importlib.metadata
 import json
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
+import rasterio.shutil
 import xarray as xr
 from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from csc_xr.errors import ParameterError
 from csc_xr.files import write_error
 from csc_xr.grid import is_georeferenced, scene_transform
-from csc_xr.legend import NODATA_CODE, ClassLegend
+from csc_xr.legend import ClassLegend
+
+FLOAT_SCALE = 0.0001
+"""Step between neighbouring values of confidence and the like in a GeoTIFF."""
+
+NO_NUMBER = 65535
+"""Number that stands for no value in a GeoTIFF of scaled integers."""
+
+NO_FLAG = 255
+"""Number that stands for no data in a GeoTIFF of 0 and 1."""
+
+Overviews = Literal["nearest", "mode", "average"]
 
 _ROWS_AT_ONCE = 512
-# Column name, GDAL type (0 integer, 2 text) and GDAL usage of a raster attribute table.
-_TABLE_COLUMNS = (
-    ("Value", 0, 5),
-    ("Class", 2, 2),
-    ("Red", 0, 6),
-    ("Green", 0, 7),
-    ("Blue", 0, 8),
-    ("Alpha", 0, 9),
-)
+# What GDAL takes from each number before it compresses, by kind of dtype (c: classes).
+_PREDICTORS = {"c": "NO", "u": "STANDARD", "i": "STANDARD", "f": "FLOATING_POINT"}
+# No side files; what GDAL holds in memory does not grow with the memory there is.
+_SETTINGS = {
+    "GDAL_PAM_ENABLED": False,
+    "GDAL_TIFF_INTERNAL_MASK": True,
+    "GDAL_CACHEMAX": 128 * 2**20,
+}
 
 
 @contextmanager
@@ -56,7 +68,7 @@ def gdal_writing(target: Path) -> Iterator[None]:
     OutputError
         When GDAL fails inside the block.
     """
-    with warnings.catch_warnings(), rasterio.Env(GDAL_PAM_ENABLED=False):
+    with warnings.catch_warnings(), rasterio.Env(**_SETTINGS):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             yield
@@ -64,10 +76,134 @@ def gdal_writing(target: Path) -> Iterator[None]:
             raise write_error(target, error) from error
 
 
+@dataclass(frozen=True)
+class RasterForm:
+    """How the values of a raster are kept in a file.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        Of the numbers in the file.
+    nodata : int, float or None
+        Number that stands for no data; None where there is none.
+    legend : ClassLegend, optional
+        The numbers are codes of these classes: the file gets their colours.
+    table : mapping
+        Red, green, blue and alpha by number, where there is no legend.
+    scale : float
+        A number times this is the value.
+    encode : callable, optional
+        Gives the numbers of values; by default they are the same.
+    unit : str
+        Of the values.
+    overviews : {"nearest", "mode", "average"}
+        How GDAL makes a coarser pixel of finer ones; a raster with pixels of a class for
+        display only, such as a front, has it by "nearest", since "mode" takes lines away.
+    tags : mapping
+        Text by name, beside the name and version of this software.
+    masked : bool
+        Pixels whose coordinate ``valid`` is False are hidden by a mask inside the file.
+    colours : tuple of rasterio.enums.ColorInterp, optional
+        What each band shows.
+    counted : bool
+        The numbers, uint8 or uint16, are counted, and the file gets their statistics.
+    """
+
+    dtype: np.dtype[Any]
+    nodata: float | None = None
+    legend: ClassLegend | None = None
+    table: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    scale: float = 1.0
+    encode: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
+    unit: str = ""
+    overviews: Overviews = "nearest"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    masked: bool = False
+    colours: tuple[ColorInterp, ...] = ()
+    counted: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """What went into a file.
+
+    Attributes
+    ----------
+    checksum : int
+        CRC-32 of the numbers, in order of rows, and of the mask if there is one.
+    counts : numpy.ndarray
+        Shape (bands, 256 or 65536), int64: pixels by number; no columns where they were not
+        counted.
+    """
+
+    checksum: int
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def by_code(self) -> dict[int, int]:
+        """Pixels of the first band by number, where there are any.
+
+        Returns
+        -------
+        dict of int to int
+            In order of the numbers.
+        """
+        return {int(code): int(self.counts[0, code]) for code in np.flatnonzero(self.counts[0])}
+
+
+def write_cog(
+    raster: xr.DataArray, partial: Path, *, target: Path, form: RasterForm, scratch: Path
+) -> Written:
+    """Write a cloud-optimised GeoTIFF and read it back.
+
+    Tiles of 512 or 256 pixels, DEFLATE, overviews from 512 pixels on, everything in one file.
+    GDAL's driver can only copy a dataset, so a plain GeoTIFF is written first.
+
+    Parameters
+    ----------
+    raster : xarray.DataArray
+        As :func:`write_geotiff` takes it.
+    partial : Path
+        Where to write, in the file system of `scratch`.
+    target : Path
+        What the file will be called, for messages.
+    form : RasterForm
+        How.
+    scratch : Path
+        A folder for what is only needed meanwhile.
+
+    Returns
+    -------
+    Written
+        What went into it.
+
+    Raises
+    ------
+    OutputError
+        When writing fails, or what is read back differs.
+    ParameterError
+        When the raster has codes that the legend does not have.
+    """
+    plain, made = scratch / "plain.tif", scratch / "cog.tif"
+    written = write_geotiff(raster, plain, target=target, form=form)
+    height, width = raster.shape[-2:]
+    overviews = "nearest" if _has_lines(written, form) else form.overviews
+    with gdal_writing(target):
+        rasterio.shutil.copy(
+            plain, made,
+            driver="COG", compress="DEFLATE", predictor=_PREDICTORS[_kind(form)],
+            blocksize=_block(height, width), overview_resampling=overviews.upper(),
+            bigtiff="IF_SAFER",
+        )  # fmt: skip
+    check_written(made, written.checksum, target=target)
+    made.replace(partial)  # GDAL's own temporary files stayed in the scratch folder
+    return written
+
+
 def write_geotiff(
-    raster: xr.DataArray, partial: Path, *, target: Path, legend: ClassLegend | None = None
-) -> int:
-    """Write a raster to a GeoTIFF by bands of 512 rows and read it back.
+    raster: xr.DataArray, partial: Path, *, target: Path, form: RasterForm
+) -> Written:
+    """Write a raster to a plain GeoTIFF by bands of 512 rows.
 
     Parameters
     ----------
@@ -78,38 +214,46 @@ def write_geotiff(
         Where to write.
     target : Path
         What the file will be called, for messages.
-    legend : ClassLegend, optional
-        Makes the file a class raster: colour table, nodata 0; without it nodata is NaN.
+    form : RasterForm
+        How.
 
     Returns
     -------
-    int
-        CRC-32 of the values, in order of rows.
+    Written
+        What went into it.
 
     Raises
     ------
     OutputError
-        When writing fails, or what is read back differs.
+        When writing fails.
     ParameterError
         When the raster has codes that the legend does not have.
     """
     checksum = 0
-    with gdal_writing(target), rasterio.open(partial, "w", **_profile(raster, legend)) as file:
-        file.update_tags(TIFFTAG_SOFTWARE=f"csc_xr {importlib.metadata.version('csc_xr')}")
-        for index, description in enumerate(_band_names(raster), start=1):
-            file.set_band_description(index, description)
-        if legend is not None:
-            file.write_colormap(1, legend.colour_table())
-            file.update_tags(CSC_LEGEND=json.dumps(legend.to_dict(), ensure_ascii=False))
+    counts: Any = np.zeros((1, 0), np.int64)
+    with gdal_writing(target), rasterio.open(partial, "w", **_profile(raster, form)) as file:
+        _describe(file, raster, form)
         for start in range(0, file.height, _ROWS_AT_ONCE):
-            values = raster.isel(y=slice(start, start + _ROWS_AT_ONCE)).values
-            values = values.reshape(-1, *values.shape[-2:])
-            if legend is not None:
-                _check_codes(values, legend)
-            file.write(values, window=Window(0, start, file.width, values.shape[1]))
-            checksum = zlib.crc32(values.tobytes(), checksum)
-    check_written(partial, checksum, target=target)
-    return checksum
+            rows = raster.isel(y=slice(start, start + _ROWS_AT_ONCE))
+            values = rows.values.reshape(-1, *rows.shape[-2:])
+            if form.legend is not None:
+                _check_codes(values, form.legend)
+            numbers = values
+            if form.encode is not None:  # band by band, to hold less at a time
+                numbers = np.stack([form.encode(band) for band in values])
+            window = Window(0, start, file.width, values.shape[1])
+            file.write(numbers, window=window)
+            checksum = zlib.crc32(numbers.tobytes(), checksum)
+            if form.counted:
+                found = _count(numbers)
+                counts = found if start == 0 else counts + found
+            if form.masked:
+                seen = rows.coords["valid"].values
+                file.write_mask(seen, window=window)
+                checksum = zlib.crc32(seen.tobytes(), checksum)
+        if form.counted:
+            _write_statistics(file, counts, form)
+    return Written(checksum, counts)
 
 
 def check_written(partial: Path, checksum: int, *, target: Path) -> None:
@@ -131,72 +275,161 @@ def check_written(partial: Path, checksum: int, *, target: Path) -> None:
     """
     found = 0
     with gdal_writing(target), rasterio.open(partial) as file:
+        masked = MaskFlags.per_dataset in file.mask_flag_enums[0]
         for start in range(0, file.height, _ROWS_AT_ONCE):
             count = min(_ROWS_AT_ONCE, file.height - start)
-            found = zlib.crc32(file.read(window=Window(0, start, file.width, count)), found)
+            window = Window(0, start, file.width, count)
+            found = zlib.crc32(file.read(window=window), found)
+            if masked and MaskFlags.alpha not in file.mask_flag_enums[0]:
+                seen = file.read_masks(1, window=window) != 0
+                found = zlib.crc32(seen.tobytes(), found)
     if found != checksum:
         raise write_error(target, "what was written differs from what is read back")
 
 
-def category_xml(legend: ClassLegend) -> bytes:
-    """Class names and colours as the side file that GDAL and QGIS read beside a raster.
+def scaled_numbers(values: npt.NDArray[Any], *, scale: float) -> npt.NDArray[np.uint16]:
+    """Round values to whole multiples of a step.
 
     Parameters
     ----------
-    legend : ClassLegend
-        The classes.
+    values : numpy.ndarray
+        Floating point; NaN where there is no value.
+    scale : float
+        The step.
 
     Returns
     -------
-    bytes
-        Content of ``<raster>.aux.xml``: category names and a raster attribute table, in
-        GDAL's persistent auxiliary metadata format (``gdal_pam.xsd``).
+    numpy.ndarray
+        The shape of `values`, uint16; :data:`NO_NUMBER` for NaN.
+
+    Raises
+    ------
+    ParameterError
+        When a value is below 0 or above the last number there is.
+
+    Examples
+    --------
+    >>> scaled_numbers(np.array([0.0, 0.97316, np.nan]), scale=0.0001)
+    array([    0,  9732, 65535], dtype=uint16)
     """
-    root = ElementTree.Element("PAMDataset")
-    band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
-    codes = (NODATA_CODE, *(entry.code for entry in legend.classes))
-    # Names are found by position, so a code that is not in use gets an empty one.
-    names = ElementTree.SubElement(band, "CategoryNames")
-    for code in range(max(codes) + 1):
-        name = legend.class_name(code) if code in codes else ""
-        ElementTree.SubElement(names, "Category").text = name
-    table = ElementTree.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
-    for index, (column, kind, usage) in enumerate(_TABLE_COLUMNS):
-        definition = ElementTree.SubElement(table, "FieldDefn", index=str(index))
-        for tag, value in (("Name", column), ("Type", kind), ("Usage", usage)):
-            ElementTree.SubElement(definition, tag).text = str(value)
-    colours = legend.colour_table()
-    for index, code in enumerate(codes):
-        row = ElementTree.SubElement(table, "Row", index=str(index))
-        for value in (code, legend.class_name(code), *colours[code]):
-            ElementTree.SubElement(row, "F").text = str(value)
-    ElementTree.indent(root)
-    # Without an XML declaration: GDAL takes it for the root and finds nothing.
-    return ElementTree.tostring(root, encoding="unicode").encode("utf-8")
+    steps = np.rint(values / np.float64(scale))
+    strange = (steps < 0) | (steps >= NO_NUMBER)
+    if strange.any():
+        raise ParameterError(
+            f"Values must lie in 0 to {(NO_NUMBER - 1) * scale:g} to be kept as multiples of "
+            f"{scale:g}, got {values[strange][0]:g}. Pass another scale=, or write a Zarr store."
+        )
+    return np.where(np.isnan(steps), NO_NUMBER, steps).astype(np.uint16)
 
 
-def _profile(raster: xr.DataArray, legend: ClassLegend | None) -> dict[str, Any]:
+def checked_flags(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Make sure that numbers are 0, 1 or :data:`NO_FLAG`.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Of uint8.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same.
+
+    Raises
+    ------
+    ParameterError
+        When there are others.
+    """
+    strange = (values > 1) & (values != NO_FLAG)
+    if strange.any():
+        raise ParameterError(
+            f"Flags must be 0 or 1, got {values[strange][0]} too. Write classes with "
+            "write_class_geotiff."
+        )
+    return values
+
+
+def _profile(raster: xr.DataArray, form: RasterForm) -> dict[str, Any]:
     height, width = raster.shape[-2:]
-    block = 512 if min(height, width) >= 512 else 256
+    block = _block(height, width)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "height": height,
         "width": width,
         "count": raster.shape[0] if raster.ndim == 3 else 1,
-        "dtype": raster.dtype,
-        "nodata": np.nan if legend is None else NODATA_CODE,
+        "dtype": form.dtype,
+        "nodata": form.nodata,
         "tiled": True,
         "blockxsize": block,
         "blockysize": block,
         "compress": "deflate",
-        "predictor": 3 if legend is None else 1,
+        "zlevel": 1,  # it is copied and removed
         "interleave": "band",
+        "photometric": "MINISBLACK",  # else GDAL takes the fourth of four bytes for alpha
         "BIGTIFF": "IF_SAFER",
     }
     if is_georeferenced(raster):
         profile["crs"] = raster.rio.crs
         profile["transform"] = scene_transform(raster)
     return profile
+
+
+def _describe(file: Any, raster: xr.DataArray, form: RasterForm) -> None:
+    """Names, colours, scale and tags, which a GeoTIFF wants before its pixels."""
+    file.update_tags(TIFFTAG_SOFTWARE=f"csc_xr {importlib.metadata.version('csc_xr')}")
+    file.update_tags(**form.tags)
+    for index, description in enumerate(_band_names(raster), start=1):
+        file.set_band_description(index, description)
+    if form.colours:
+        file.colorinterp = form.colours
+    if form.scale != 1.0:
+        file.scales, file.offsets = (form.scale,) * file.count, (0.0,) * file.count
+        file.units = (form.unit,) * file.count
+    table = form.table if form.legend is None else form.legend.colour_table()
+    if table:
+        file.write_colormap(1, table)
+    if form.legend is not None:
+        file.update_tags(CSC_LEGEND=json.dumps(form.legend.to_dict(), ensure_ascii=False))
+
+
+def _count(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Pixels by band and number."""
+    counts = np.zeros((len(numbers), 1 << (8 * numbers.dtype.itemsize)), np.int64)
+    for band, found in zip(numbers, counts, strict=True):
+        for start in range(0, len(band), 64):  # each piece is widened to 8 bytes a pixel
+            piece = band[start : start + 64].ravel()
+            found += np.bincount(piece, minlength=len(found))
+    return counts
+
+
+def _write_statistics(file: Any, counts: npt.NDArray[np.int64], form: RasterForm) -> None:
+    """Of the numbers in the file, as GDAL means them, over all pixels with data."""
+    total = file.height * file.width
+    for band, found in enumerate(counts, start=1):
+        seen = found.copy()
+        seen[int(form.nodata or 0)] = 0
+        present, many = np.flatnonzero(seen), int(seen.sum())
+        tags = {"VALID_PERCENT": f"{100 * many / total:.4g}"}
+        if many:
+            tags |= {"MINIMUM": str(present[0]), "MAXIMUM": str(present[-1])}
+            mean = float((seen[present] * present).sum()) / many
+            spread = float((seen[present] * (present - mean) ** 2).sum()) / many
+            if form.legend is None:  # a mean of codes says nothing
+                tags |= {"MEAN": repr(mean), "STDDEV": repr(spread**0.5)}
+        file.update_tags(band, **{f"STATISTICS_{name}": text for name, text in tags.items()})
+
+
+def _block(height: int, width: int) -> int:
+    return 512 if min(height, width) >= 512 else 256
+
+
+def _has_lines(written: Written, form: RasterForm) -> bool:
+    classes = () if form.legend is None else form.legend.classes
+    return any(entry.display_only and written.counts[0, entry.code] for entry in classes)
+
+
+def _kind(form: RasterForm) -> str:
+    return "c" if form.legend is not None else form.dtype.kind
 
 
 def _band_names(raster: xr.DataArray) -> list[str]:

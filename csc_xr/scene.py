@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -48,6 +49,12 @@ __all__ = [
 IMAGE_SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".zarr")
 """Endings of the names :func:`find_images` takes for images."""
 
+SCENE_TAG = "CSC_SCENE"
+"""Name of the tag of a GeoTIFF that keeps what the format has no place for, as JSON."""
+
+TAGGED = ("scale", "nodata_when", "quantification")
+"""Attributes of a scene that it keeps besides ``time``."""
+
 _LABEL_NAME = re.compile(r"SCLS|(?:^|[ _.-])(?:EDGE|VM)(?:$|[ _.-])")
 
 
@@ -84,8 +91,9 @@ def open_scene(
         the names cover it too or the file describes it otherwise: in 8-bit files of 4 bands near
         infrared is often marked so by mistake.
     scale : float, optional
-        What networks divide pixels by. By default what the Zarr store records, else by dtype:
-        255 for 8-bit integers, 8192 for other integers, 1 for floats and bool.
+        What networks divide pixels by. By default what the Zarr store, or the GeoTIFF that
+        csc_xr wrote, records, else by dtype: 255 for 8-bit integers, 8192 for other integers,
+        1 for floats and bool.
     nodata : float, optional
         Value of pixels without data, in place of the file's own.
     mask : str or Path, optional
@@ -103,10 +111,10 @@ def open_scene(
         Dims (band, y, x), Dask-backed, dtype of the file; raw numbers, to which no scale or
         offset of the file is applied. Coordinates ``band``; ``x`` and ``y``, the pixel
         centres on the map, or 0.5, 1.5, ... in a raster that is rotated or has no georeference;
-        ``spatial_ref`` if there is a CRS or transform; and ``valid`` (y, x), bool, if the file
-        has an alpha band or a mask. Attributes ``scale``, ``nodata_when``, ``source`` and, where
-        there is a nodata value, ``_FillValue``. For the exact transform, ask
-        :func:`scene_transform`.
+        ``spatial_ref`` if there is a CRS or transform; ``time``, if csc_xr wrote the file and
+        knew it; and ``valid`` (y, x), bool, if the file has an alpha band or a mask. Attributes
+        ``scale``, ``nodata_when``, ``source`` and, where there is a nodata value,
+        ``_FillValue``. For the exact transform, ask :func:`scene_transform`.
 
     Raises
     ------
@@ -127,7 +135,7 @@ def open_scene(
             source, "scene", _check_dims, bands=bands, band_names=band_names, chunks=chunks
         )
     else:
-        scene = _open_file(source, bands, band_names, chunks, nodata, nodata_when or "any")
+        scene = _open_file(source, bands, band_names, chunks, nodata, nodata_when)
     scene = with_settings(scene, source, scale=scale, nodata=nodata, nodata_when=nodata_when)
     scene = validate_scene(scene)
     return scene if mask is None else _with_mask(scene, Path(mask))
@@ -275,7 +283,7 @@ def _open_file(
     band_names: Sequence[str] | None,
     chunks: Chunks | None,
     nodata: float | None,
-    nodata_when: str,
+    nodata_when: NodataWhen | None,
 ) -> xr.DataArray:
     with open_raster(source) as dataset:
         imagery, names = imagery_bands(dataset, band_names)
@@ -301,8 +309,26 @@ def _open_file(
             )
         if nodata is None:
             scene.attrs["_FillValue"] = file_nodata(dataset, numbers)
-        seen = file_mask(dataset, numbers, imagery=imagery, nodata_when=nodata_when)
+        scene = _with_tagged(scene, dataset.tags().get(SCENE_TAG))
+        every = nodata_when or scene.attrs.get("nodata_when", "any")
+        seen = file_mask(dataset, numbers, imagery=imagery, nodata_when=every)
     return scene if seen is None else scene.assign_coords(valid=(("y", "x"), seen))
+
+
+def _with_tagged(scene: xr.DataArray, tag: str | None) -> xr.DataArray:
+    """Give a scene from a GeoTIFF what csc_xr has kept in its tag."""
+    if tag is None:
+        return scene
+    try:
+        kept = json.loads(tag)
+        time = kept.get("time")
+        if time is not None:
+            scene = scene.assign_coords(time=np.datetime64(time, "ns"))
+    except (ValueError, AttributeError):  # not ours, or edited
+        return scene
+    settings = {key: kept[key] for key in TAGGED if key in kept}
+    # Other software copies tags to what it makes; of another dtype, the numbers are others.
+    return scene.assign_attrs(settings) if kept.get("dtype") == str(scene.dtype) else scene
 
 
 def _with_mask(scene: xr.DataArray, path: Path) -> xr.DataArray:

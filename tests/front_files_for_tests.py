@@ -132,7 +132,7 @@ def write_stack(path: Path, scenes: list[np.ndarray], *, lead: str, names: list[
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make_store(validate_stack(stack), path, outputs=(), legend=GLACIER)
-    group = zarr.open_group(path, mode="r+", zarr_format=3)
+    group = zarr.open_group(path, mode="r+")
     group["pixel_class"][:] = np.stack(scenes)
     return path
 

@@ -14,6 +14,7 @@ from qgis.core import (
     QgsApplication,
     QgsMapRendererSequentialJob,
     QgsMapSettings,
+    QgsRasterLayer,
     QgsVectorLayer,
 )
 from qgis.PyQt.QtCore import QSize
@@ -51,22 +52,39 @@ def colours(layer: Any) -> dict[str, int]:
     return counts
 
 
+def look(source: str) -> dict[str, Any]:
+    """What QGIS makes of a vector layer."""
+    found = QgsVectorLayer(source, "layer", "ogr")
+    return {
+        "valid": found.isValid(),
+        "crs": found.crs().authid(),
+        "rows": found.featureCount(),
+        "fields": {field.name(): field.typeName() for field in found.fields()},
+        "renderer": found.renderer().type(),
+        "symbols": symbols(found),
+        "drawn": colours(found),
+    }
+
+
+def look_at_raster(source: str) -> dict[str, Any]:
+    """What QGIS makes of a raster in its default style."""
+    found = QgsRasterLayer(source, "layer")
+    entries = found.renderer().legendSymbologyItems()
+    centre = found.extent().center()
+    return {
+        "valid": found.isValid(),
+        "crs": found.crs().authid(),
+        "renderer": found.renderer().type(),
+        "symbols": [(label, colour.name()) for label, colour in entries],
+        "drawn": colours(found),
+        "middle": found.dataProvider().sample(centre, 1)[0],
+    }
+
+
 application = QgsApplication([], False)
 application.initQgis()
 for source in sys.argv[1:]:
-    found = QgsVectorLayer(source, "layer", "ogr")
-    print(
-        json.dumps(
-            {
-                "valid": found.isValid(),
-                "crs": found.crs().authid(),
-                "rows": found.featureCount(),
-                "fields": {field.name(): field.typeName() for field in found.fields()},
-                "renderer": found.renderer().type(),
-                "symbols": symbols(found),
-                "drawn": colours(found),
-            }
-        )
-    )
+    is_raster = source.endswith(".tif") or source.startswith("ZARR:")
+    print(json.dumps(look_at_raster(source) if is_raster else look(source)))
 sys.stdout.flush()
 os._exit(0)  # taking QGIS down in order is a matter of luck

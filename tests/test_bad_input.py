@@ -390,7 +390,7 @@ def test_evaluate_refuses(tmp_path: Path) -> None:
     table = tmp_path / "scores.csv"
     for words, parts in [
         ((tmp_path / "absent.tif", labels), ["must be an image", "no such file"]),
-        ((tmp_path / "store", labels), ["A result is a Zarr 3 folder", "Check the path"]),
+        ((tmp_path / "store", labels), ["A result is a Zarr", "Check the path"]),
         ((image, labels), ["must be one band of class codes", "got 3 bands", "not the colours"]),
         ((fractions, labels), ["must be integers", "got float32"]),
         ((foreign, labels), ["codes of the legend 'river'", r"got \[9\]", "Pass the legend"]),

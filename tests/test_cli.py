@@ -77,6 +77,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def test_every_image_has_its_outputs_and_nothing_else(runs: Runs) -> None:
     found = {name for name in files_in(runs.out) if ".zarr" not in name}
     of_fjord = {f"Fjord_1_{name}.tif" for name in ("classified", *OUTPUTS)} | {
+        *(f"Fjord_1_{name}.qml" for name in ("classified", *OUTPUTS)),
         "Fjord_1_classified.tif.aux.xml",
         "CNN_Fjord_1_k3.csv",
         "CSC_Fjord_1_k3.csv",
@@ -88,6 +89,7 @@ def test_every_image_has_its_outputs_and_nothing_else(runs: Runs) -> None:
     of_photo = {
         "photo_classified.png",
         "photo_classified.png.aux.xml",
+        "photo_classified.qml",
         "photo_figure.png",
         "photo_network.keras",
         "photo_run.json",

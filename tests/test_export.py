@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import subprocess
@@ -10,7 +9,6 @@ import sys
 import threading
 import tracemalloc
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,52 +24,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rasterio.crs import CRS
+from rasters_for_tests import POLAR, POLAR_GRID, make_classes, names
 
 from csc_xr.errors import OutputError, ParameterError
 from csc_xr.export import (
     open_result,
     write_class_geotiff,
     write_class_png,
+    write_flag_geotiff,
     write_float_geotiff,
     write_result_zarr,
     write_table_csv,
 )
-from csc_xr.geotiff import category_xml, check_written
-from csc_xr.grid import place, scene_transform
+from csc_xr.geotiff import check_written
+from csc_xr.grid import scene_transform
 from csc_xr.legend import GLACIER, RIVER, ClassLegend, LegendClass
+from csc_xr.raster_styles import category_xml
 
-POLAR = CRS.from_epsg(3413)
 OWN = CRS.from_proj4("+proj=laea +lat_0=61.5 +lon_0=-41.25 +x_0=1000 +datum=WGS84 +units=m")
-NORTH_UP = Affine(10.1, 0, 500_000.3, 0, -10.1, 7_800_000.7)
 GRIDS = [
-    pytest.param(NORTH_UP, POLAR, id="3413"),
+    pytest.param(POLAR_GRID, POLAR, id="3413"),
     pytest.param(Affine(10.1, 0, 500_000.3, 0, 9.7, 7_000_000.1), POLAR, id="south-up"),
     pytest.param(
         Affine(30 / 7, 0, 1 / 3, 0, -20 / 3, 2 / 3), CRS.from_epsg(32633), id="not-square"
     ),
     pytest.param(Affine(8.1, 6.3, 500_000.3, 6.2, -8.4, 7e6), CRS.from_epsg(32633), id="rotated"),
     pytest.param(Affine(1e-3 / 3, 0, -51.1, 0, -1e-3 / 3, 69.9), CRS.from_epsg(4326), id="degrees"),
-    pytest.param(NORTH_UP, OWN, id="own-crs"),
-    pytest.param(NORTH_UP, None, id="no-crs"),
+    pytest.param(POLAR_GRID, OWN, id="own-crs"),
+    pytest.param(POLAR_GRID, None, id="no-crs"),
     pytest.param(Affine.identity(), None, id="no-georeference"),
 ]
 
 
-def make_classes(
-    shape: tuple[int, int] = (70, 90),
-    chunks: Any = 32,
-    transform: Affine = NORTH_UP,
-    crs: CRS | None = POLAR,
-    top: int = 5,
-) -> xr.DataArray:
-    values = np.random.default_rng(0).integers(0, top + 1, shape, dtype=np.uint8)
-    data = values if chunks is None else da.from_array(values, chunks)
-    raster = xr.DataArray(data, dims=("y", "x"), name="pixel_class")
-    raster = place(raster.assign_attrs(RIVER.flag_attributes()), transform, crs)
-    return raster.rio.write_nodata(np.uint8(0))
-
-
-def make_result(transform: Affine = NORTH_UP, crs: CRS | None = POLAR) -> xr.Dataset:
+def make_result(transform: Affine = POLAR_GRID, crs: CRS | None = POLAR) -> xr.Dataset:
     classes = make_classes(transform=transform, crs=crs)
     share = da.from_array(np.random.default_rng(1).random((2, 70, 90), np.float32), (2, 32, 32))
     probability = xr.DataArray(
@@ -87,10 +72,6 @@ def make_result(transform: Affine = NORTH_UP, crs: CRS | None = POLAR) -> xr.Dat
         },
         attrs={"seed": np.int64(3), "settings": {"patch_size": np.int32(7), "nodata": np.nan}},
     )
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
 
 
 # Zarr
@@ -116,12 +97,12 @@ def test_zarr_round_trip_to_the_bit(tmp_path: Path, transform: Affine, crs: CRS 
     assert names(tmp_path) == ["result.zarr"]
 
 
-def test_zarr_is_format_3_and_classes_stay_integers_for_any_reader(tmp_path: Path) -> None:
+def test_zarr_is_format_2_and_classes_stay_integers_for_any_reader(tmp_path: Path) -> None:
     write_result_zarr(make_result(), tmp_path / "result.zarr")
-    metadata = json.loads((tmp_path / "result.zarr" / "pixel_class" / "zarr.json").read_text())
-    assert metadata["zarr_format"] == 3
-    assert metadata["data_type"] == "uint8"
-    plain = xr.open_zarr(tmp_path / "result.zarr", consolidated=False)
+    metadata = json.loads((tmp_path / "result.zarr" / "pixel_class" / ".zarray").read_text())
+    assert metadata["zarr_format"] == 2
+    assert metadata["dtype"] == "|u1"
+    plain = xr.open_zarr(tmp_path / "result.zarr")
     assert plain["pixel_class"].dtype == np.uint8
     assert "spatial_ref" in plain.coords
     assert plain.rio.crs == POLAR
@@ -181,7 +162,7 @@ def test_zarr_can_be_written_again_from_itself(tmp_path: Path) -> None:
 
 
 def test_open_result_needs_a_store(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"A result is a Zarr 3 folder .* which has none"):
+    with pytest.raises(ParameterError, match=r"A result is a Zarr folder .* which has none"):
         open_result(tmp_path)
 
 
@@ -206,7 +187,7 @@ def test_class_geotiff_round_trip(
         assert file.colormap(1)[2] == (255, 165, 0, 255)
         assert json.loads(file.tags()["CSC_LEGEND"]) == RIVER.to_dict()
         assert file.tags()["TIFFTAG_SOFTWARE"].startswith("csc_xr ")
-    assert names(tmp_path) == ["classes.tif", "classes.tif.aux.xml"]
+    assert names(tmp_path) == ["classes.qml", "classes.tif", "classes.tif.aux.xml"]
 
 
 def open_quietly(path: Path) -> Any:
@@ -307,9 +288,9 @@ def test_what_others_derived_from_the_old_file_goes(tmp_path: Path) -> None:
     for suffix in (".ovr", ".msk", ".aux.xml"):
         (tmp_path / f"a.tif{suffix}").write_text("<PAMDataset/>")
     write_class_geotiff(make_classes(), path, legend=RIVER)
-    assert names(tmp_path) == ["a.tif", "a.tif.aux.xml"]
+    assert names(tmp_path) == ["a.qml", "a.tif", "a.tif.aux.xml"]
     write_float_geotiff(make_classes().astype(np.float32), path)
-    assert names(tmp_path) == ["a.tif"]
+    assert names(tmp_path) == ["a.qml", "a.tif"]
 
 
 def test_class_rasters_are_checked(tmp_path: Path) -> None:
@@ -326,13 +307,20 @@ def test_float_geotiff_round_trip(tmp_path: Path, transform: Affine, crs: CRS | 
     result = make_result(transform, crs)
     write_float_geotiff(result["confidence"], tmp_path / "a.tif")
     with open_quietly(tmp_path / "a.tif") as file:
-        np.testing.assert_array_equal(file.read(1), result["confidence"].values)
+        assert_near(file.read(1), result["confidence"].values)
         assert (file.transform, file.crs) == (transform, crs)
-        assert np.isnan(file.nodata)
-        assert file.dtypes == ("float32",)
+        assert (file.nodata, file.dtypes) == (65535, ("uint16",))
+        assert (file.scales, file.offsets, file.units) == ((0.0001,), (0.0,), ("1",))
 
 
-def test_float_geotiff_has_a_band_a_class_and_nan_where_there_is_none(tmp_path: Path) -> None:
+def assert_near(numbers: np.ndarray, values: np.ndarray, step: float = 0.0001) -> None:
+    """Numbers times the step lie within half a step of the values; 65535 stands for NaN."""
+    np.testing.assert_array_equal(numbers == 65535, np.isnan(values))
+    decoded = np.where(numbers == 65535, np.nan, numbers * step)
+    assert not (np.abs(decoded - values.astype(np.float64)) > 0.5 * step * (1 + 1e-9)).any()
+
+
+def test_float_geotiff_has_a_band_a_class_and_nodata_where_there_is_none(tmp_path: Path) -> None:
     result = make_result()
     write_float_geotiff(
         result["probability"], tmp_path / "a.tif", class_raster=result["pixel_class"]
@@ -341,8 +329,8 @@ def test_float_geotiff_has_a_band_a_class_and_nan_where_there_is_none(tmp_path: 
         values = file.read()
         assert file.descriptions == ("Water", "Mélange")
     none = result["pixel_class"].values == 0
-    assert np.isnan(values[:, none]).all()
-    np.testing.assert_array_equal(values[:, ~none], result["probability"].values[:, ~none])
+    assert (values[:, none] == 65535).all()
+    assert_near(values[:, ~none], result["probability"].values[:, ~none])
 
 
 def test_float_rasters_are_checked(tmp_path: Path) -> None:
@@ -351,6 +339,19 @@ def test_float_rasters_are_checked(tmp_path: Path) -> None:
         write_float_geotiff(values.transpose("x", "y"), tmp_path / "a.tif")
     with pytest.raises(ParameterError, match="class_raster must have the grid of the values"):
         write_float_geotiff(values, tmp_path / "a.tif", class_raster=make_classes((3, 3)))
+    with pytest.raises(ParameterError, match=r"lie in 0 to 6\.5534 .* got 7"):
+        write_float_geotiff(values + 2, tmp_path / "a.tif")
+    with pytest.raises(ParameterError, match=r"lie in 0 to 6\.5534 .* got -1"):
+        write_float_geotiff(values - 1, tmp_path / "a.tif")
+    with pytest.raises(ParameterError, match="scale must be a positive number, got 0"):
+        write_float_geotiff(values, tmp_path / "a.tif", scale=0)
+    with pytest.raises(ParameterError, match="highest must be a number above 0, got -1"):
+        write_float_geotiff(values, tmp_path / "a.tif", highest=-1)
+    with pytest.raises(ParameterError, match="Flags must be 0 or 1, got 2 too"):
+        write_flag_geotiff(xr.full_like(values, 2), tmp_path / "a.tif", labels=("a", "b"))
+    with pytest.raises(ParameterError, match="Flags must have the dims y and x"):
+        write_flag_geotiff(values.transpose("x", "y"), tmp_path / "a.tif", labels=("a", "b"))
+    assert names(tmp_path) == []
 
 
 # PNG
@@ -368,7 +369,7 @@ def test_png_holds_codes_and_colours(tmp_path: Path) -> None:
         assert {pixel[3] for pixel in found} == {colour[3]}
         if code:
             assert found == {colour}
-    assert names(tmp_path) == ["a.png", "a.png.aux.xml"]
+    assert names(tmp_path) == ["a.png", "a.png.aux.xml", "a.qml"]
 
 
 # Tables
@@ -382,97 +383,10 @@ def test_csv_keeps_numbers_and_leaves_missing_cells_empty(tmp_path: Path) -> Non
     )
 
 
-# Full disk
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB that can really be full."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small file system is not permitted")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(disk: Path, left: int) -> None:
-    """Leave about so many bytes free."""
-    with (disk / "filler").open("wb") as stream:
-        stream.write(b"x" * (shutil.disk_usage(disk).free - left))
-
-
-WRITERS = {
-    "tif": lambda path, size: write_class_geotiff(
-        make_classes((size, size), 256), path, legend=RIVER
-    ),
-    "png": lambda path, size: write_class_png(make_classes((size, size), 256), path, legend=RIVER),
-    "float.tif": lambda path, size: write_float_geotiff(
-        make_classes((size, size), 256).astype(np.float32), path
-    ),
-    "zarr": lambda path, size: write_result_zarr(
-        make_classes((size, size), 256).to_dataset(), path, overwrite=True
-    ),
-    "csv": lambda path, size: write_table_csv(
-        pd.DataFrame({"a": np.arange(size * size / 4)}), path
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", WRITERS)
-@pytest.mark.parametrize("left", [0, 8192, 100_000])
-def test_a_full_disk_is_said_and_keeps_what_was_finished(
-    small_disk: Path, kind: str, left: int
-) -> None:
-    path = small_disk / f"result.{kind}"
-    WRITERS[kind](path, 20)
-    before = {p: p.read_bytes() for p in small_disk.rglob("*") if p.is_file()}
-    fill(small_disk, left)
-    with pytest.raises(
-        OutputError, match=r"must be written, but the disk is full.* bytes are free"
-    ):
-        WRITERS[kind](path, 1200)
-    (small_disk / "filler").unlink()
-    assert {p: p.read_bytes() for p in small_disk.rglob("*") if p.is_file()} == before
-
-
-def test_failures_that_gdal_keeps_to_itself_are_found(small_disk: Path) -> None:
-    """At some amounts of free space GDAL closes a broken file without an error."""
-    classes = make_classes((300, 300), None)
-    written = 0
-    for left in range(24_000, 72_000, 4096):
-        path = small_disk / "a.tif"
-        fill(small_disk, left)
-        try:
-            write_class_geotiff(classes, path, legend=RIVER)
-        except OutputError:
-            assert names(small_disk) == ["filler"]
-        else:
-            written += 1
-            with rasterio.open(path) as file:
-                np.testing.assert_array_equal(file.read(1), classes.values)
-            path.unlink()
-            Path(f"{path}.aux.xml").unlink()
-        (small_disk / "filler").unlink()
-    assert 0 < written < 12
-
-
 def test_a_file_that_reads_back_differently_is_refused(tmp_path: Path) -> None:
     write_class_geotiff(make_classes(), tmp_path / "a.tif", legend=RIVER)
     with pytest.raises(OutputError, match="what was written differs from what is read back"):
         check_written(tmp_path / "a.tif", 0, target=tmp_path / "b.tif")
-
-
-def test_a_full_disk_during_a_lazy_computation(tmp_path: Path) -> None:
-    def fail(_: np.ndarray) -> np.ndarray:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    classes = make_classes()
-    data = classes.data.map_blocks(fail, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
-    with pytest.raises(OutputError, match="the disk is full"):
-        write_class_geotiff(classes.copy(data=data), tmp_path / "a.tif", legend=RIVER)
-    assert names(tmp_path) == []
 
 
 def test_no_tensorflow_is_imported() -> None:

@@ -249,7 +249,7 @@ def readable(out: Path) -> dict[str, Any]:
         if path.is_file():
             plain = path.suffix in (".csv", ".tif") or ".zarr" in str(path.parent)
             # The result says with which software and inputs it was made.
-            plain = plain and path.name != "zarr.json"
+            plain = plain and path.name not in (".zattrs", ".zmetadata")
             found[str(path.relative_to(out))] = path.read_bytes() if plain else b""
     rows = geopandas.read_file(out / f"{NAME}_front.gpkg", layer="fronts")
     return found | {"front": rows.to_wkt().to_dict("records")}

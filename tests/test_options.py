@@ -72,6 +72,11 @@ def test_no_workers_are_refused() -> None:
         start("threads", workers=0)
 
 
+def test_what_only_this_machine_has_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"cluster at tcp://elsewhere:8786 were started"):
+        start("tcp://elsewhere:8786", workers=2)
+
+
 def test_workers_with_too_little_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of threads that lie on other machines none can be left idle from here."""
 

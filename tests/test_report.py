@@ -372,7 +372,7 @@ def test_a_result_that_is_gone_is_named(tmp_path: Path) -> None:
     for name in ("here", "gone", "broken"):
         write_run(tmp_path / "results", name)
     shutil.rmtree(tmp_path / "results" / "gone_classified.zarr")
-    (tmp_path / "results" / "broken_classified.zarr" / "zarr.json").unlink()
+    (tmp_path / "results" / "broken_classified.zarr" / ".zgroup").unlink()
     with pytest.warns(CscWarning, match="have lost outputs"):
         page = Page(write_report(tmp_path / "results"))
     assert [scene["name"] for scene in page.data["scenes"]] == ["here"]

@@ -160,7 +160,7 @@ def test_status_of_what_was_stopped(stopped: Path) -> None:
 @pytest.mark.parametrize("damage", ["none", "removed", "flipped", "empty", "not ended"])
 def test_only_what_is_missing_is_computed(stopped: Path, fresh: StackResult, damage: str) -> None:
     (work,) = find_work(stopped / "scenes")
-    chunk = work.store("result") / "pixel_class" / "c" / "0" / "1"
+    chunk = work.store("result") / "pixel_class" / "0.1"
     content = bytearray(chunk.read_bytes())
     if damage == "removed":
         chunk.unlink()

@@ -158,6 +158,12 @@ def computing(
     if workers is not None and workers < 1:
         raise ParameterError(f"--workers must be 1 or more, got {workers}.")
     limit = None if memory_limit is None else parse_bytes(memory_limit)
+    if scheduler not in ("threads", "processes") and (limit or workers):
+        raise ParameterError(
+            "--workers and --memory-limit are for work on this machine, but the workers of the "
+            f"cluster at {scheduler} were started already. Leave them out; give each worker its "
+            "limit when it is started: dask worker --memory-limit 4GB."
+        )
     give_back_large_buffers()
     if scheduler == "threads":
         plan = plan_memory(scene, network, settings, limit=limit, threads=workers)

@@ -221,8 +221,9 @@ def finetune(
 ) -> None:
     """Train on from a network, on tiles of several glaciers or rivers together.
 
-    The defaults are those of published joint fine-tuning: a low learning rate, at most 5000 tiles
-    of a class, and an end at 99.5 % of the validation tiles (where there are any).
+    Learning rate, batch, most tiles of a class and the end at 99.5 % of the validation tiles (where
+    there are any) are those of published joint fine-tuning; tiles are turned, mirrored and tinted
+    besides, unless told not to.
     """
     if validation == "none":
         target_accuracy = None

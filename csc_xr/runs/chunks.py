@@ -18,14 +18,17 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
 
 from csc_xr.blockwise import map_stores
 from csc_xr.errors import CscError, OutputError
-from csc_xr.export import open_result, storable
+from csc_xr.export import ZARR_FORMAT, open_result, storable
 from csc_xr.files import scratch_folder, write_error
 
-_COMPRESSED = ZstdCodec(level=0, checksum=True)
+COMPRESSED = {"id": "zstd", "level": 0, "checksum": True}
+"""How chunks of results are compressed."""
+
+_MARK = ".zgroup"
+_ARRAY_MARKS = (".zarray", "zarr.json")
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,11 @@ def fill_store(dataset: xr.Dataset, path: Path, *, claim: Path) -> xr.Dataset:
     }
     whole = {dim: -1 for dim in dataset.dims if dim not in sides}
     plain = storable(dataset.chunk({**sides, **whole}))
-    if not (path / "zarr.json").is_file():
-        codecs = {name: {"compressors": (_COMPRESSED,)} for name in map(str, plain.data_vars)}
+    if not (path / _MARK).is_file():
+        codecs = {name: {"compressors": (COMPRESSED,)} for name in map(str, plain.data_vars)}
         with scratch_folder(path) as scratch:
             made = scratch / "store"
-            plain.to_zarr(
-                made, mode="w", zarr_format=3, consolidated=False, compute=False, encoding=codecs
-            )
+            plain.to_zarr(made, mode="w", zarr_format=ZARR_FORMAT, compute=False, encoding=codecs)
             _place_new(made, path)
     names = tuple(str(name) for name in plain.data_vars)
     tasks = map_stores(
@@ -142,12 +143,12 @@ def write_region(dataset: xr.Dataset, path: Path, position: int, *, claim: Path)
 
 def _place_new(made: Path, path: Path) -> None:
     """Move an empty store to its name, unless another process has put one there meanwhile."""
-    if path.is_dir() and not (path / "zarr.json").is_file():
+    if path.is_dir() and not (path / _MARK).is_file():
         shutil.rmtree(path)
     try:
         made.rename(path)
     except OSError:
-        if not (path / "zarr.json").is_file():
+        if not (path / _MARK).is_file():
             raise
 
 
@@ -173,7 +174,7 @@ def count_chunks(path: Path) -> ChunkCount:
     ChunkCount
         Zeros when there is no store.
     """
-    if not (path / "zarr.json").is_file():
+    if not (path / _MARK).is_file():
         return ChunkCount(0, 0)
     grids = [_chunk_files(path / name) for name in _filled_variables(path)]
     found = sum(file.is_file() for grid in grids for file in grid.ravel())
@@ -181,8 +182,13 @@ def count_chunks(path: Path) -> ChunkCount:
 
 
 def _filled_variables(path: Path) -> list[str]:
-    group = zarr.open_group(path, mode="r", zarr_format=3)
-    return [name for name, array in group.arrays() if _COMPRESSED in array.metadata.codecs]
+    group = zarr.open_group(path, mode="r", zarr_format=ZARR_FORMAT)
+    return [name for name, array in group.arrays() if _compression(array) == COMPRESSED]
+
+
+def _compression(array: Any) -> dict[str, Any]:
+    compressor = array.metadata.compressor
+    return {} if compressor is None else dict(compressor.get_config())
 
 
 def _readable_chunks(path: Path, names: Sequence[str]) -> NDArray[np.bool_]:
@@ -234,11 +240,13 @@ def _write_chunk(
 
 
 def _open_array(path: str) -> Any:
-    return _open_version(path, Path(path, "zarr.json").stat().st_mtime_ns)
+    # Stacks that were begun before results had format 2 go on in format 3.
+    mark = next((mark for mark in _ARRAY_MARKS if Path(path, mark).is_file()), _ARRAY_MARKS[0])
+    return _open_version(path, Path(path, mark).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
 def _open_version(path: str, _modified: int) -> Any:
     # Chunks of zeros are stored too: a chunk that is there is a chunk that is finished.
-    array = zarr.open_array(path, mode="r+", zarr_format=3)
+    array = zarr.open_array(path, mode="r+")
     return array.with_config({"write_empty_chunks": True})

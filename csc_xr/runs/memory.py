@@ -27,7 +27,7 @@ SHARE = 0.8
 
 _LARGE_BUFFER = 2**24
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
-# Measured (docs/scaling.md): TensorFlow's own growth on first use, and what stays of a fit.
+# Measured: TensorFlow's own growth on first use, and what stays of a fit.
 _FIRST_USE = 150e6
 _FIT = 80e6
 _UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30, "b": 1, "": 1}

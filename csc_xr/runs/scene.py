@@ -13,13 +13,9 @@ import xarray as xr
 
 from csc_xr.export import (
     open_result,
-    write_class_geotiff,
-    write_class_png,
-    write_float_geotiff,
 )
 from csc_xr.figures.maps import four_part_figure
 from csc_xr.files import put_in_place, read_json, write_json
-from csc_xr.grid import is_georeferenced
 from csc_xr.legend import ClassLegend
 from csc_xr.networks.bundle import Network, save_network
 from csc_xr.notes import heard_warnings
@@ -36,10 +32,12 @@ from csc_xr.runs.description import describe_run, descriptive
 from csc_xr.runs.fronts import write_front
 from csc_xr.runs.identity import check_same_work, with_inputs
 from csc_xr.runs.jobs import Job
+from csc_xr.runs.rasters import write_item, write_rasters
 from csc_xr.runs.scores import REPORTS, weighted_f1, write_scores
 from csc_xr.runs.shared_tiles import SharedTiles
 from csc_xr.runs.unfinished import Unfinished, begin_work, find_work, remove_work
-from csc_xr.workflow import OUTPUTS, ClassifySettings, apply_learned, find_tiles, learn_scene
+from csc_xr.stores import is_store
+from csc_xr.workflow import ClassifySettings, apply_learned, find_tiles, learn_scene
 
 Progress = Callable[[int, int], None]
 
@@ -220,7 +218,7 @@ def run_job(
             )  # fmt: skip
     return finish_scene(
         begun, record_path, outputs, scores.reports,
-        timer=timer, heard=heard, findings=findings,
+        timer=timer, heard=heard, legend=network.card.legend, findings=findings,
     )  # fmt: skip
 
 
@@ -376,41 +374,6 @@ def with_patches(begun: Begun, learned: Any) -> Begun:
     return replace(begun, record=replace(begun.record, networks=networks))
 
 
-def write_rasters(
-    result: xr.Dataset, folder: Path, job: Job, *, legend: ClassLegend
-) -> dict[str, Path]:
-    """Write the rasters other software reads. Computes.
-
-    Parameters
-    ----------
-    result : xarray.Dataset
-        Classes and other outputs of one scene.
-    folder : Path
-        Where they go.
-    job : Job
-        Gives the name, and whether the scene has a place on the map.
-    legend : ClassLegend
-        The classes.
-
-    Returns
-    -------
-    dict of str to Path
-        Files by role.
-    """
-    classes = result["pixel_class"]
-    if not is_georeferenced(job.scene):
-        outputs = {"classes": folder / f"{job.name}_classified.png"}
-        write_class_png(classes, outputs["classes"], legend=legend)
-        return outputs
-    outputs = {"classes": folder / f"{job.name}_classified.tif"}
-    write_class_geotiff(classes, outputs["classes"], legend=legend)
-    for name in OUTPUTS:
-        if name in result:
-            outputs[name] = folder / f"{job.name}_{name}.tif"
-            write_float_geotiff(result[name], outputs[name], class_raster=classes)
-    return outputs
-
-
 def finish_scene(
     begun: Begun,
     record_path: Path,
@@ -419,6 +382,7 @@ def finish_scene(
     *,
     timer: StageTimer,
     heard: list[str],
+    legend: ClassLegend,
     findings: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Write the record, which makes the outputs count as finished, and tidy up.
@@ -437,6 +401,8 @@ def finish_scene(
         Has the seconds of the stages.
     heard : list of str
         What the user was told on the way.
+    legend : ClassLegend
+        The classes.
     findings : mapping, optional
         What was measured in the result.
 
@@ -446,6 +412,9 @@ def finish_scene(
         All of it.
     """
     outputs = {**outputs, "record": record_path}
+    scored = {"scores": weighted_f1(scores)} if scores else {}
+    if "classes" in outputs:
+        outputs |= write_item(begun.job, outputs, begun.record, legend=legend, facts=scored)
     told = (*begun.job.warnings, *heard)
     record = begun.record.finish(
         stage_seconds=timer.seconds, outputs=outputs, warnings=told, findings=findings
@@ -458,7 +427,7 @@ def finish_scene(
 def _is_placed(target: Path, begun: Begun) -> bool:
     """Whether an earlier run was ended after its result went to its place."""
     moved = begun.work.store("tiles").is_dir() and not begun.work.store("result").is_dir()
-    if not (moved and (target / "zarr.json").is_file()):
+    if not (moved and is_store(target)):
         return False
     return bool(open_result(target).attrs.get("fingerprint") == begun.origin["fingerprint"])
 

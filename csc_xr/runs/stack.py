@@ -22,17 +22,18 @@ from csc_xr.runs.identity import Identity, check_same_work, identify
 from csc_xr.runs.jobs import Job, check_earlier_work, clear_work, needed_bytes
 from csc_xr.runs.ledger import LEDGER, SCENES, write_ledger
 from csc_xr.runs.pooled import SHARED, learn_together
+from csc_xr.runs.rasters import write_rasters
 from csc_xr.runs.scene import (
     RunResult,
     begin_scene,
     finish_scene,
     learn_begun,
     with_patches,
-    write_rasters,
 )
 from csc_xr.runs.spread import Failure, Progress, SceneTask, Watch, note_failure, outcomes
 from csc_xr.runs.stack_store import extend_store, make_store
 from csc_xr.stack import stack_names, stack_scene, validate_stack
+from csc_xr.stores import is_store
 from csc_xr.workflow import ClassifySettings, apply_learned, check_job, find_tiles
 
 Networks = Literal["each", "warm_start", "shared"]
@@ -178,7 +179,10 @@ class StackTask(SceneTask):
                     legend = self.network.card.legend
                     outputs |= write_rasters(result, files, self.job, legend=legend)
         record_path = files / f"{self.name}{RECORD_END}"
-        return finish_scene(begun, record_path, outputs, {}, timer=timer, heard=heard)
+        return finish_scene(
+            begun, record_path, outputs, {},
+            timer=timer, heard=heard, legend=self.network.card.legend,
+        )  # fmt: skip
 
 
 def classify_stack(
@@ -345,7 +349,7 @@ def _prepare(
     check_output_folder(out, needed_bytes(jobs[0], network, settings) * (1 + len(jobs) // 8))
     identity = identify(network, settings, options={"networks": networks})
     outputs, legend = settings.outputs, network.card.legend
-    made = (out / STORE / "zarr.json").is_file() and not overwrite
+    made = is_store(out / STORE) and not overwrite
     known = read_json(out / LEDGER).get("scenes", []) if made else []
     if overwrite:
         clear_work(out / SCENES, names)

@@ -9,12 +9,12 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import ZstdCodec
 
 from csc_xr.blockwise import CHUNK
-from csc_xr.export import storable
+from csc_xr.export import ZARR_FORMAT, storable
 from csc_xr.files import replacing
 from csc_xr.legend import ClassLegend
+from csc_xr.runs.chunks import COMPRESSED
 from csc_xr.stack import stack_names
 
 _CLASSES = ("tile_class", "pixel_class", "disagreement")
@@ -44,8 +44,7 @@ def make_store(
     plain = _template(stack, outputs, legend)
     with replacing(path, folder=True, overwrite=True) as partial:
         plain.to_zarr(
-            partial, mode="w", zarr_format=3, consolidated=False, compute=False,
-            encoding=_encoding(plain),
+            partial, mode="w", zarr_format=ZARR_FORMAT, compute=False, encoding=_encoding(plain)
         )  # fmt: skip
 
 
@@ -69,14 +68,21 @@ def extend_store(
         The classes.
     """
     lead = str(stack.dims[0])
-    for _, array in zarr.open_group(path, mode="r+", zarr_format=3).arrays():
-        if array.metadata.dimension_names[:1] == (lead,):
+    group = zarr.open_group(path, mode="r+")
+    for _, array in group.arrays():
+        dims = getattr(array.metadata, "dimension_names", None) or array.attrs.get(
+            "_ARRAY_DIMENSIONS", ()
+        )
+        if tuple(dims[:1]) == (lead,):
             array.resize((known, *array.shape[1:]))
+    form: Any = group.metadata.zarr_format  # 3 of stacks begun before results had format 2
     plain = _template(stack.isel({lead: slice(known, None)}), outputs, legend)
     fixed = [name for name in plain.variables if lead not in plain[name].dims]
     plain.drop_vars(fixed).to_zarr(
-        path, append_dim=lead, zarr_format=3, consolidated=False, compute=False
+        path, append_dim=lead, zarr_format=form, consolidated=False, compute=False
     )
+    if form == ZARR_FORMAT:
+        zarr.consolidate_metadata(path, zarr_format=ZARR_FORMAT)
 
 
 def _template(stack: xr.DataArray, outputs: tuple[str, ...], legend: ClassLegend) -> xr.Dataset:
@@ -106,10 +112,9 @@ def _template(stack: xr.DataArray, outputs: tuple[str, ...], legend: ClassLegend
 
 
 def _encoding(plain: xr.Dataset) -> dict[str, dict[str, Any]]:
-    codecs = (ZstdCodec(level=0, checksum=True),)
     found = {}
     for name, variable in plain.data_vars.items():
         sides = [min(CHUNK, n) for n in variable.shape[-2:]]
         between = variable.shape[1:-2]
-        found[str(name)] = {"chunks": (1, *between, *sides), "compressors": codecs}
+        found[str(name)] = {"chunks": (1, *between, *sides), "compressors": (COMPRESSED,)}
     return found

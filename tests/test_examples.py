@@ -1,4 +1,4 @@
-"""The examples run, at small size, and the README says what is so."""
+"""The examples run, at small size, and pages name commands that there are."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from unittest import mock
 
 import pytest
 
-import csc_xr
 from csc_xr.training.phase_two.fitting import FitSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW_TILES = pytest.mark.filterwarnings("ignore:Phase one found only a few tiles")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -92,71 +90,12 @@ def test_fronts_through_time(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "series").iterdir()} == names
 
 
-def test_readme_names_what_there_is() -> None:
-    for name in re.findall(r"csc_xr\.(\w+)\(", README):
-        assert name in csc_xr.__all__, name
-    for command in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
-        assert f"\n{command}:" in (ROOT / "Makefile").read_text(), command
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-
-
-@FEW_TILES
-@pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")  # rioxarray
-@pytest.mark.usefixtures("quick_fits")
-def test_readme_python_runs(tmp_path: Path) -> None:
-    """The snippets of the README, on generated fjords in place of the user's files."""
-    from csc_xr.demo import NETWORK
-    from csc_xr.synthetic import fjord
-
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    fjord((300, 400), seed=7)["scene"].rio.to_raster(tmp_path / "fjord.tif")
-    (tmp_path / "scenes").mkdir()
-    for day in ("15", "31"):
-        dated = fjord((300, 400), seed=7, date_seed=int(day))["scene"]
-        dated.rio.to_raster(tmp_path / "scenes" / f"fjord_202107{day}.tif")
-    code = "".join(blocks).replace('"helheim.h5"', repr(str(NETWORK)))
-    here = Path.cwd()
-    os.chdir(tmp_path)
-    try:
-        exec(compile(code, "README.md", "exec"), {})  # noqa: S102  (our own README)
-    finally:
-        os.chdir(here)
-    series = csc_xr.open_result(tmp_path / "helheim_2021" / "classified.zarr")
-    assert series["pixel_class"].dims == ("time", "y", "x")
-    result = csc_xr.open_result(tmp_path / "fjord_classified.zarr")
-    assert set(result.data_vars) == {"tile_class", "pixel_class", "confidence"}
-    assert (result["pixel_class"].values > 0).all()
-
-
-def test_training_page_python_runs(tmp_path: Path) -> None:
-    """The snippet of docs/training.md, on tiles of generated fjords."""
-    from csc_xr.synthetic import fjord
-
-    fjords = [fjord((200, 300), seed=seed) for seed in (3, 4)]
-    tiles = csc_xr.extract_tiles(
-        [dataset["scene"].rename(f"fjord {number}") for number, dataset in enumerate(fjords)],
-        [dataset["labels"] for dataset in fjords],
-        legend=csc_xr.GLACIER, tile_size=50, stride=25, purity=0.5, leave_out=(3, 5),
-    )  # fmt: skip
-    csc_xr.write_tiles(tiles, tmp_path / "tiles.zarr")
-    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    here = Path.cwd()
-    os.chdir(tmp_path)
-    try:
-        exec(compile(block, "training.md", "exec"), {})  # noqa: S102  (our own page)
-    finally:
-        os.chdir(here)
-    assert csc_xr.open_network(tmp_path / "tiles.keras").card.size == 50
-
-
 def test_pages_name_commands_that_there_are() -> None:
     from csc_xr import cli
 
     commands = cli.app.registered_commands
     known = {c.name or c.callback.__name__.replace("_", "-") for c in commands}
     known |= {group.name for group in cli.app.registered_groups}
-    for page in (README, *(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))):
-        named = set(re.findall(r"csc-xr ([a-z-]+)", page))
-        assert named <= known, named - known
+    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        named = set(re.findall(r"csc-xr ([a-z-]+)", path.read_text(encoding="utf-8")))
+        assert named <= known, f"{path.name}: {named - known}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +13,14 @@ import xarray as xr
 from shapely.geometry import LineString
 
 from csc_xr.errors import ParameterError
-from csc_xr.export import write_class_geotiff
-from csc_xr.files import check_output_folder
+from csc_xr.export import write_class_geotiff, write_scene_geotiff
+from csc_xr.files import check_output_folder, replacing
 from csc_xr.fronts.settings import FrontSettings
 from csc_xr.legend import GLACIER
 from csc_xr.networks.bundle import Network, open_network
 from csc_xr.record import StageTimer
 from csc_xr.runs.jobs import prepare_jobs
 from csc_xr.runs.scene import RunResult, run_job
-from csc_xr.scene import write_scene
 from csc_xr.synthetic import fjord
 from csc_xr.vectors import write_lines
 from csc_xr.workflow import ClassifySettings
@@ -77,9 +78,10 @@ def run_demo(
 ) -> RunResult:
     """Generate a fjord, classify it with the shipped network, find its calving front, score both.
 
-    Writes the scene as ``fjord_<seed>.zarr``, its exact classes as ``SCLS_fjord_<seed>.tif`` and
-    its exact front as ``EDGE_fjord_<seed>.gpkg``, then runs over these files as over a user's: what
-    :func:`csc_xr.runs.scene.run_job` writes lies beside them.
+    Writes the scene as ``fjord_<seed>.tif``, its exact classes as ``SCLS_fjord_<seed>.tif``, its
+    exact front as ``EDGE_fjord_<seed>.gpkg`` and the network as ``fjord_tiles.keras``, then runs
+    over these files as over a user's: what :func:`csc_xr.runs.scene.run_job` writes lies beside
+    them.
 
     Parameters
     ----------
@@ -101,7 +103,8 @@ def run_demo(
     Returns
     -------
     RunResult
-        Paths, scores and the record.
+        Paths, scores and the record; its outputs begin with the image, the labels and the tile
+        network.
 
     Raises
     ------
@@ -118,17 +121,22 @@ def run_demo(
         )
     timer = timer or StageTimer()
     folder = check_output_folder(out)
-    image = folder / f"fjord_{seed}.zarr"
+    image, model = folder / f"fjord_{seed}.tif", folder / NETWORK.name
+    labels = folder / f"SCLS_{image.name}"
     with timer.stage("generate"):
         truth = fjord(shape, seed=seed)
-        write_scene(truth["scene"], image, overwrite=True)
-        write_class_geotiff(truth["labels"], folder / f"SCLS_{image.stem}.tif", legend=GLACIER)
+        write_scene_geotiff(truth["scene"], image, overwrite=True)
+        write_class_geotiff(truth["labels"], labels, legend=GLACIER)
         write_lines(true_front(truth), folder / f"EDGE_{image.stem}.gpkg", layer="front")
+        with replacing(model) as partial:
+            shutil.copyfile(NETWORK, partial)
     settings = ClassifySettings(patch_size=patch_size, front=FrontSettings())
     with timer.stage("open"):
-        network = open_demo_network()
+        network = open_network(model)
         (job,) = prepare_jobs([image], network, folder, settings=settings, overwrite=True)
-    return run_job(
+    result = run_job(
         job, network, folder,
-        settings=settings, network_path=NETWORK, timer=timer, fit_progress=fit_progress,
+        settings=settings, network_path=model, timer=timer, fit_progress=fit_progress,
     )  # fmt: skip
+    inputs = {"image": image, "labels": labels, "tile network": model}
+    return dataclasses.replace(result, outputs=inputs | result.outputs)

@@ -99,10 +99,10 @@ def write_class_geotiff(
 ) -> None:
     """Write classes as a byte GeoTIFF with colours, class names and nodata 0.
 
-    The file is cloud-optimised: tiled, compressed by DEFLATE, with overviews from 512 pixels on
-    that hold the commonest class (the class of one pixel, where the raster has pixels of a class
-    for display only, such as a front: the commonest class would take a line away). Legend,
-    software and statistics are tags of the file.
+    The file is cloud-optimised: tiled, compressed by DEFLATE. A raster larger than a tile has
+    overviews, which hold the commonest class (the class of one pixel, where there are pixels of
+    a class for display only, such as a front: the commonest class would take a line away).
+    Legend, software and statistics are tags of the file.
 
     Beside it lie ``<path>.aux.xml``, an attribute table with names, colours and numbers of
     pixels, where GDAL and QGIS look for it, and the style ``<name>.qml``, with which QGIS opens

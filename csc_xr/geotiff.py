@@ -156,7 +156,8 @@ def write_cog(
 ) -> Written:
     """Write a cloud-optimised GeoTIFF and read it back.
 
-    Tiles of 512 or 256 pixels, DEFLATE, overviews from 512 pixels on, everything in one file.
+    Tiles of 512 or 256 pixels, DEFLATE, overviews where it is larger than a tile, everything in
+    one file.
     GDAL's driver can only copy a dataset, so a plain GeoTIFF is written first.
 
     Parameters

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from csc_xr.errors import CscWarning, SceneError
+from csc_xr.networks.card import NetworkCard
 from csc_xr.record import RECORD_END
 from csc_xr.scene import IMAGE_SUFFIXES, find_images, valid_pixels
 from csc_xr.stores import is_store
@@ -101,6 +102,31 @@ def note_wrong_nodata(scene: xr.DataArray) -> None:
             f"{scene.attrs.get('source', scene.name)} names {nodata} as nodata but does not seem "
             f"to hold it, while {empty:.0%} of its first pixels are 0 in every band. If these have "
             "no data, pass nodata=0 (--nodata 0).",
+            CscWarning,
+            stacklevel=2,
+        )
+
+
+def note_learned_scene(name: str, card: NetworkCard) -> None:
+    """Say so when a network learned from the labels that it is about to be scored by.
+
+    Parameters
+    ----------
+    name : str
+        Name of a scene with labels.
+    card : NetworkCard
+        Of the tile network; knows the names of the scenes it learned from.
+
+    Warns
+    -----
+    CscWarning
+        When the scene is one of them.
+    """
+    learned = (card.provenance.get(key, ()) for key in ("learned_scenes", "first_learned_scenes"))
+    if any(name in names for names in learned):
+        warnings.warn(
+            f"The network learned from a scene called {name}, so scores by the labels of {name} "
+            "do not tell how well it does on new scenes.",
             CscWarning,
             stacklevel=2,
         )

@@ -116,7 +116,7 @@ def rasterize_labels(
     frame = polygons if given else _read(Path(polygons), layer)
     drawn = _whole_polygons(_drawn(frame, attribute, name), name)
     if overlaps == "smaller":
-        drawn = drawn.iloc[np.argsort(-drawn.area.to_numpy(), kind="stable")]
+        drawn = drawn.iloc[np.argsort(-shapely.area(drawn.geometry.to_numpy()), kind="stable")]
     codes = _codes(drawn["class"].tolist(), attribute, legend, name)
     rings, on_scene, transform = _placed(drawn.geometry, scene, name)
     scanlines = Scanlines.of(rings, codes[on_scene], transform)

@@ -79,7 +79,7 @@ def open_labels(path: str | Path, *, like: xr.DataArray, legend: ClassLegend) ->
         Raster file of one band that holds class codes, in any dtype; pixels without data are
         unlabelled.
     like : xarray.DataArray
-        The scene.
+        The scene, or any raster of dims (y, x) on its grid, such as the classes of a result.
     legend : ClassLegend
         Classes the codes stand for. Codes that results only display count as unlabelled.
 
@@ -100,7 +100,8 @@ def open_labels(path: str | Path, *, like: xr.DataArray, legend: ClassLegend) ->
     CscWarning
         When the labels are resampled, or only one of labels and scene is georeferenced.
     """
-    scene = validate_scene(like)
+    on_grid = isinstance(like, xr.DataArray) and set(like.dims) == {"y", "x"}
+    scene = validate_scene(like.expand_dims("band") if on_grid else like)
     source = Path(path)
     try:
         raster = open_scene(source)

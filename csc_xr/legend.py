@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from csc_xr.errors import LegendError
 
 NODATA_CODE = 0
 """Code of pixels without a class: unlabelled in labels, nodata in results."""
+
+_NO_LETTERS = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories that styles and tables have no place for."""
 
 _NAMED_COLOURS = {
     "black": "#000000",
@@ -59,6 +63,11 @@ class LegendClass:
             )
         if not self.name.strip():
             raise LegendError(f"The class of code {self.code} has no name. Give it one.")
+        if any(unicodedata.category(letter) in _NO_LETTERS for letter in self.name):
+            raise LegendError(
+                f"The name of a class must be text in one line, got {self.name!r}. "
+                "Leave line breaks and control characters out."
+            )
         object.__setattr__(self, "colour", _hex_colour(self.colour))
 
     @property

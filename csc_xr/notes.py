@@ -15,8 +15,13 @@ _told = threading.local()
 
 
 @contextmanager
-def heard_warnings() -> Iterator[list[str]]:
-    """Write down the warnings of this thread, and still show them at once.
+def heard_warnings(*, shown: bool = True) -> Iterator[list[str]]:
+    """Write down the warnings of this thread, and by default still show them at once.
+
+    Parameters
+    ----------
+    shown : bool
+        False where another process shows them.
 
     Yields
     ------
@@ -30,14 +35,14 @@ def heard_warnings() -> Iterator[list[str]]:
     >>> heard
     ['few tiles']
     """
-    outer = getattr(_told, "messages", None)
+    outer, outer_shown = getattr(_told, "messages", None), getattr(_told, "shown", True)
     heard: list[str] = []
-    _told.messages = heard
+    _told.messages, _told.shown = heard, shown and outer_shown
     try:
         with _listening.held():
             yield heard
     finally:
-        _told.messages = outer
+        _told.messages, _told.shown = outer, outer_shown
         if outer is not None:
             outer.extend(heard)
 
@@ -59,6 +64,8 @@ class _Listening(warnings.catch_warnings):
             heard = getattr(_told, "messages", None)
             if heard is not None and issubclass(category, CscWarning):
                 heard.append(str(message))
+                if not _told.shown:
+                    return
             show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = write_down

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ _BLOCKS_CHECKED = 100_000
 # Their decoders start at the first row, whichever rows are asked for.
 _SEQUENTIAL_DRIVERS = {"JPEG", "PNG", "GIF", "WEBP"}
 _REMOTE = re.compile(r"[A-Za-z0-9+]+://|/vsi(?!zip)")
-_IN_ZIP = re.compile(r"/vsizip/\{(.+)\}/(.+)")
+_IN_ZIP = re.compile(r"/vsizip/\{(.+)\}/(.+)", re.DOTALL)
 # Warning filters belong to the process: two threads that change them at once leave them wrong.
 _opening = threading.Lock()
 
@@ -156,12 +157,24 @@ def path_in_zip(archive: Path, name: str) -> str:
     str
         Path as GDAL takes it.
 
+    Raises
+    ------
+    SceneError
+        When the path of the zip has a brace without its other half.
+
     Examples
     --------
     >>> path_in_zip(Path("/data/product.zip"), "IMG_DATA/B04.jp2")
     '/vsizip/{/data/product.zip}/IMG_DATA/B04.jp2'
     """
-    return f"/vsizip/{{{archive.absolute()}}}/{name}"
+    path = str(archive.absolute())
+    depth = accumulate({"{": 1, "}": -1}.get(letter, 0) for letter in path)
+    if path.count("{") != path.count("}") or min(depth) < 0:
+        raise SceneError(
+            f"The path of a zip must not have a brace without its other half, got {path}. Rename "
+            "the folder or the zip."
+        )
+    return f"/vsizip/{{{path}}}/{name}"
 
 
 def file_stamp(path: str | Path) -> tuple[int, int]:

@@ -115,7 +115,7 @@ def storable(result: xr.Dataset) -> xr.Dataset:
             # Two tasks must never write one Zarr chunk, nor may chunks differ in size.
             variable = variable.chunk({dim: max(n) for dim, n in source.chunksizes.items()})
         if variable.dtype.kind in "UT":
-            # Fixed-length text has no place in Zarr 3 and takes 4 bytes a letter in Zarr 2.
+            # Of any length: a scene that is added to a stack may have a longer name.
             variable = variable.astype(object)
         attributes = plain_values(source.attrs)
         fill = source.encoding.get("_FillValue", source.attrs.get("_FillValue"))

@@ -16,6 +16,7 @@ import rasterio.warp
 import shapely
 import xarray as xr
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 
 from csc_xr.dates import date_in_name
 from csc_xr.grid import scene_transform
@@ -172,9 +173,10 @@ def footprint(raster: xr.DataArray) -> dict[str, Any] | None:
     transform = scene_transform(raster)
     x = transform.a * columns + transform.b * rows + transform.c
     y = transform.d * columns + transform.e * rows + transform.f
-    longitude, latitude = (
-        np.asarray(values) for values in rasterio.warp.transform(crs, "EPSG:4326", x, y)
-    )
+    try:
+        longitude, latitude = map(np.asarray, rasterio.warp.transform(crs, "EPSG:4326", x, y))
+    except CPLE_BaseError:  # a local CRS
+        return None
     if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
         return None
     unrolled = np.unwrap(longitude, period=360.0)

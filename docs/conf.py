@@ -11,8 +11,6 @@ from pathlib import Path
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
-from csc_xr.cli.terminal import quiet_start
-
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS / "_extensions"))
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -71,7 +69,6 @@ linkcheck_anchors = False
 
 
 def setup(app: Sphinx) -> None:
-    """Show tables as they are, and have TensorFlow start in silence."""
+    """Show tables as they are, and have TensorFlow started before pages are read."""
     app.add_lexer("csv", TextLexer)
-    with quiet_start():
-        importlib.import_module("csc_xr.networks.runtime")
+    importlib.import_module("csc_xr.networks.runtime")  # in silence

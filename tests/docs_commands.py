@@ -40,7 +40,7 @@ KNOWN = {
 
 
 TRAINING = {"train", "tune", "finetune"}
-EPOCHS = 4
+EPOCHS = 2
 """Of a training, at most."""
 
 

@@ -237,6 +237,27 @@ def tile_xml(level: str, sensed: str | None) -> str:
 """
 
 
+def granule(product: Path) -> Path:
+    """The folder of its one tile."""
+    return next((product / "GRANULE").iterdir())
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace what a file of text must have."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def expected(reflectance: np.ndarray) -> np.ndarray:
+    """Numbers of a scene: 0 where NaN, 65535 where infinite, never less than 1 elsewhere."""
+    known = np.where(np.isfinite(reflectance), reflectance, 0)
+    numbers = np.round(known * 10000).clip(1, 65535)
+    numbers[np.isnan(reflectance)] = 0
+    numbers[np.isinf(reflectance)] = 65535
+    return numbers.astype("uint16")
+
+
 def _image(granule: Path, level: str, stem: str, side: int) -> Path:
     if level == "L1C":
         return granule / "IMG_DATA" / f"{stem}.jp2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,8 @@ def test_a_stack_of_a_folder(tmp_path: Path) -> None:
     paths = dated(folder, days)
     (folder / "notes.txt").write_text("no product")
     (folder / "overview.png").write_text("no product")
+    result = {"stac_version": "1.1.0", "assets": {}, "properties": {"csc_xr:seed": 0}}
+    (folder / "scene_item.json").write_text(json.dumps(result))
     assert list_products([folder]) == sorted(paths)
     target = tmp_path / "stack.zarr"
     composed = compose([folder], target, settings=ComposeSettings(box=BOX))
@@ -235,6 +238,13 @@ def test_what_cannot_be_composed(product: Path, tmp_path: Path) -> None:
             compose(
                 [product], tmp_path / "b.zarr", settings=ComposeSettings(polygon=tmp_path / name)
             )
+    areas = geopandas.GeoDataFrame(geometry=[shapely.box(*BOX)], crs=CRS)
+    for layer in ("one", "two"):
+        areas.to_file(tmp_path / "two.gpkg", layer=layer)
+    with pytest.raises(LabelError, match="must hold one layer of polygons, got one, two"):
+        compose(
+            [product], tmp_path / "b.zarr", settings=ComposeSettings(polygon=tmp_path / "two.gpkg")
+        )
     far = ComposeSettings(box=(0, 0, 100, 100))
     with pytest.raises(SceneError, match="box"):
         compose([product], tmp_path / "b.zarr", settings=far)

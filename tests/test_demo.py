@@ -58,8 +58,12 @@ def test_a_small_demo(tmp_path: Path) -> None:
             fit_progress=lambda done, _: steps.append(done),
         )
     assert all(path.exists() for path in result.outputs.values())
-    image = tmp_path / "fjord_7.zarr"
+    image = tmp_path / "fjord_7.tif"
+    assert result.outputs["image"] == image
     assert image in find_images(tmp_path)
+    shipped = result.outputs["tile network"]
+    assert shipped == tmp_path / "fjord_tiles.keras"
+    assert shipped.read_bytes() == NETWORK.read_bytes()
     assert find_labels(image) == tmp_path / "SCLS_fjord_7.tif"
     assert {"generate", "open", "tiles", "fit", "pixels"} <= set(timer.seconds)
     assert steps

@@ -1,29 +1,17 @@
-"""Every block of code in the README and the pages runs, and prints what the page shows."""
+"""Code in the README and the pages runs, and prints what the page shows; the tutorials' is tested
+beside this file, so that two processes share the pages.
+"""
 
 from __future__ import annotations
 
-import ast
-import os
-import warnings
 from collections.abc import Iterator
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import docs_commands
 import pytest
-from docs_blocks import FILES, RUN, SHOWN, Block, differs, read_blocks
-from docs_world import World, act_by_hand, close_clients, small_and_quick
-
-from csc_xr.errors import CscWarning
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-    + [path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts]
-)
-NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
+from docs_blocks import FILES, RUN, SHOWN, differs, read_blocks
+from docs_pages import NAMES, PAGES, TUTORIALS, check_page
+from docs_world import World
 
 
 @pytest.fixture(scope="module")
@@ -33,66 +21,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.close()
 
 
-def run_python(code: str, namespace: dict[str, Any], name: str) -> str:
-    """Run Python and give what it prints, and then what its last expression is."""
-    tree = ast.parse(code)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    out = StringIO()
-    with redirect_stdout(out):
-        exec(compile(tree, name, "exec"), namespace)  # noqa: S102  (our own pages)
-        if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), name, "eval"), namespace)  # noqa: S307
-            if value is not None:
-                print(repr(value))
-    return out.getvalue()
-
-
-def run_page(blocks: list[Block], folder: Path, world: World, name: str) -> None:
-    namespace: dict[str, Any] = {"__name__": "page"}
-    printed = ("", "")
-    for block in blocks:
-        where = f"{name}:{block.line}"
-        act_by_hand(folder)
-        try:
-            if block.language == "sh":
-                said = [
-                    docs_commands.run(command, folder=folder, scheduler=world.scheduler)
-                    for command in docs_commands.commands_of(block.text)
-                ]
-                printed = ("".join(all_ for all_, _ in said), "".join(out for _, out in said))
-            elif block.language == "python":
-                out = run_python(block.text, namespace, where)
-                printed = (out, out)
-        except Exception as error:
-            error.add_note(f"in the block at {where}")
-            raise
-        if block.file:
-            (folder / block.file).write_text(block.text + "\n", encoding="utf-8")
-        if block.is_output:
-            wrong = [differs(block.text, each) for each in printed]
-            assert None in wrong, f"{where}: {wrong[0]}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize("page", sorted({*PAGES} - {*TUTORIALS}), ids=NAMES.get)
 def test_code_runs(
     page: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks = read_blocks(page)
-    if not any(block.language in RUN for block in blocks):
-        return
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(os.environ, "COLUMNS", "100")
-    with warnings.catch_warnings(), small_and_quick(page.name):
-        for told in (CscWarning, DeprecationWarning, PendingDeprecationWarning, RuntimeWarning):
-            warnings.simplefilter("ignore", told)
-        world.furnish(tmp_path, blocks)
-        try:
-            run_page(blocks, tmp_path, world, page.name)
-        finally:
-            close_clients()
+    check_page(page, tmp_path, world, monkeypatch)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
 def test_blocks_name_their_language(page: Path) -> None:
     known = RUN | FILES | SHOWN
     for block in read_blocks(page):

@@ -97,5 +97,7 @@ def test_pages_name_commands_that_there_are() -> None:
     known = {c.name or c.callback.__name__.replace("_", "-") for c in commands}
     known |= {group.name for group in cli.app.registered_groups}
     for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
-        named = set(re.findall(r"csc-xr ([a-z-]+)", path.read_text(encoding="utf-8")))
+        named = set(
+            re.findall(r"(?:^|`)csc-xr ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        )
         assert named <= known, f"{path.name}: {named - known}"

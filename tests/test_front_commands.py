@@ -175,7 +175,7 @@ def test_a_legend_of_ones_own(dated: list[Path], tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("none.tif",), "none.tif must be an image, but there is no such file"),
-        ((".",), "A result is a Zarr 3 folder"),
+        ((".",), "A result is a Zarr folder"),
         (("--legend", "snow"), "A legend is 'glacier', 'river' or a JSON or CSV file, got 'snow'"),
         (("--legend", "river"), "that are glacier must be in legend 'river'"),
         (("--front-setting", "closing=3"), "A front setting must be NAME=VALUE with a name of"),

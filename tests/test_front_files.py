@@ -29,19 +29,20 @@ from front_files_for_tests import (
     write_shapes,
     write_stack,
 )
-from fronts_for_tests import ICE, NORTH_UP, QUICK, ROCK, SNOW_ON_ROCK, WATER, raster
+from fronts_for_tests import FRONT, ICE, NORTH_UP, QUICK, ROCK, SNOW_ON_ROCK, WATER, raster
 from rasters_for_tests import never, some_pixels, write_raster
 from runs_for_tests import files_in
 from shapely import box
 
 from csc_xr.errors import (
+    CscWarning,
     LabelError,
     LegendError,
     LineError,
     OutputError,
     ParameterError,
 )
-from csc_xr.export import write_class_png, write_result_zarr
+from csc_xr.export import write_class_png, write_json, write_result_zarr
 from csc_xr.fronts.extraction import extract_front
 from csc_xr.fronts.margins import extract_margins
 from csc_xr.legend import GLACIER, ClassLegend, LegendClass
@@ -91,6 +92,31 @@ def test_rasters_of_files_and_results(tmp_path: Path) -> None:
     ]
     for one in rasters:
         np.testing.assert_array_equal(one.classes, CODES)
+
+
+def test_a_front_drawn_over_the_classes_is_lifted_off(tmp_path: Path) -> None:
+    """The classes of the same run are taken, if they are the same run's and of the same place."""
+    classes = raster(CODES, chunks=50)
+    source = tmp_path / "one_20170821_classified.tif"
+    drawn = CODES.copy()
+    drawn[true_front().raster.to_numpy() > 0] = FRONT
+    write_classes(source, drawn)
+    store, record = source.with_suffix(".zarr"), tmp_path / "one_20170821_run.json"
+    write_result_zarr(xr.Dataset({"pixel_class": classes, "tile_class": classes}), store)
+    for findings in (None, {"findings": {}}):
+        if findings is not None:
+            write_json(findings, record)
+        (as_it_is,) = open_class_rasters([source], **OPTIONS)
+        np.testing.assert_array_equal(as_it_is.classes, drawn)
+    write_json({"findings": {"front": {"outcome": "found"}}}, record)
+    with pytest.warns(CscWarning, match=r"those in one_20170821_classified\.zarr are taken"):
+        (lifted,) = open_class_rasters([source], **OPTIONS)
+    assert (lifted.name, lifted.source) == ("one_20170821", source)
+    np.testing.assert_array_equal(lifted.classes, CODES)
+    elsewhere = xr.Dataset({"pixel_class": classes[:50]})
+    write_result_zarr(elsewhere, store, overwrite=True)
+    (as_it_is,) = open_class_rasters([source], **OPTIONS)
+    np.testing.assert_array_equal(as_it_is.classes, drawn)
 
 
 @pytest.mark.parametrize("lead", ["time", "scene"])

@@ -34,6 +34,7 @@ from stacks_for_tests import stripes
 
 from csc_xr.errors import (
     CscError,
+    CscWarning,
     LabelError,
     LegendError,
     LineError,
@@ -384,18 +385,28 @@ def test_a_stack_takes_no_front(tmp_path: Path) -> None:
 
 
 def test_a_raster_with_the_front_in_it_has_that_front(runs: Runs, tmp_path: Path) -> None:
-    """But for inlets that the front closed: in the raster they are glacier."""
+    """To the bit beside its run; alone, but for inlets that the front closed: glacier there."""
     options = {"legend": GLACIER, "settings": QUICK}
+    drawn = runs.front.outputs["classes"]
+    alone = tmp_path / drawn.name
+    alone.write_bytes(drawn.read_bytes())
+    with pytest.warns(CscWarning, match="has a front drawn over its classes"):
+        beside = front_files.open_class_rasters([drawn], **options)
+    sources = {
+        "result": front_files.open_class_rasters([runs.front.outputs["result"]], **options),
+        "beside": beside,
+        "alone": front_files.open_class_rasters([alone], **options),
+    }
     found = {}
-    for role in ("result", "classes"):
-        rasters = front_files.open_class_rasters([runs.front.outputs[role]], **options)
+    for role, rasters in sources.items():
         assert rasters[0].name == NAME
         ((_, files),) = front_files.write_fronts(rasters, tmp_path / role, **options)
         found[role] = files
-    assert 8 in open_classes(runs.front.outputs["classes"])["classes"].values
+    assert 8 in open_classes(drawn)["classes"].values
     first = lines_of(runs.front).geometry
-    assert found["result"].front.line.equals(first.iloc[0])
-    assert found["result"].findings == {"front": runs.front.record.findings["front"]}
-    again = front_error(found["classes"].front.lines, first)
+    for role in ("result", "beside"):
+        assert found[role].front.line.equals(first.iloc[0])
+        assert found[role].findings["front"] == runs.front.record.findings["front"]
+    again = front_error(found["alone"].front.lines, first)
     assert again.hausdorff_m <= 30
     assert again.median_m < 10

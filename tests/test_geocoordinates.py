@@ -118,7 +118,7 @@ def test_geotiff_lies_where_the_image_lies(
             step = file.scales[0]
             np.testing.assert_allclose(seen * step, stored.values, rtol=0, atol=0.501 * step)
         if raster == "probability":
-            assert file.descriptions == ("1", "2", "3")
+            assert file.descriptions == ("Water", "Ice", "Rock")
 
 
 @pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is not installed")

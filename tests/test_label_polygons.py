@@ -146,6 +146,8 @@ def test_overlaps() -> None:
     frame = drawn([small, large, late])
     assert pixels(frame)[2, [2, 6]].tolist() == [2, 3]
     assert pixels(frame, overlaps="smaller")[2, [2, 6]].tolist() == [1, 3]
+    degrees = frame.to_crs(4326)  # areas in degrees are only compared, and no reason to warn
+    assert pixels(degrees, overlaps="smaller")[2, [2, 6]].tolist() == [1, 3]
     with pytest.raises(LabelError, match=r"but rows 0 and 1, 1 and 2 of the polygons do\. Correct"):
         labels(frame, overlaps="refuse")
     beside = drawn([small, small, shapely.box(4, 2, 6, 4)], [5, 5, 6])  # one class, or an edge

@@ -84,6 +84,17 @@ def test_any_dtype_of_whole_numbers_is_taken(tmp_path: Path, dtype: str) -> None
     np.testing.assert_array_equal(labels, codes[0])
 
 
+def test_any_raster_gives_the_grid(tmp_path: Path) -> None:
+    """Such as the classes of a result, which are no scene."""
+    path = write_raster(tmp_path / "labels.tif", some_codes(40, 50), **PLACE)
+    scene = write_scene_of(tmp_path, 40, 50, **PLACE).chunk(16)
+    expected = open_labels(path, like=scene, legend=RIVER)
+    for like in (scene[0].astype("uint8"), scene[0].drop_vars("band") > 0, scene[0].T):
+        labels = open_labels(path, like=like, legend=RIVER)
+        xr.testing.assert_identical(labels, expected)
+        assert labels.chunks == expected.chunks
+
+
 def test_result_is_lazy(tmp_path: Path) -> None:
     """Only the codes are looked at; the labels themselves wait."""
     path = write_raster(tmp_path / "labels.tif", some_codes(40, 50), **PLACE)

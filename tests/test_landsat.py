@@ -132,6 +132,20 @@ def test_mtl_file_itself(tmp_path: Path) -> None:
     assert find_landsat(tmp_path) is None
 
 
+def test_files_copied_about(tmp_path: Path) -> None:
+    """With the copies of attributes that a Mac makes, and endings in small letters."""
+    folder = write_landsat(tmp_path, some_numbers())
+    wanted = open_landsat(folder).compute()
+    for file in list(folder.iterdir()):
+        file.with_name(f"._{file.name}").write_bytes(b"\0\5")
+    np.testing.assert_array_equal(open_landsat(folder), wanted)
+    (mtl,) = folder.glob("LC*_MTL.txt")
+    mtl.unlink()
+    for file in folder.glob("*.TIF"):
+        file.rename(file.with_suffix(".tif"))
+    np.testing.assert_array_equal(open_landsat(folder, gain=2.75e-05, offset=-0.2), wanted)
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     folder = write_landsat(tmp_path, some_numbers())
     with pytest.raises(SceneError, match=r"band\(s\) swir16.*blue \(B2\)"):
@@ -165,6 +179,10 @@ def test_what_has_no_reflectance(tmp_path: Path) -> None:
         open_landsat(folder)
     night = write_landsat(tmp_path / "b", some_numbers(), level="L1TP", elevation=-3.0)
     with pytest.raises(SceneError, match="the sun stands at -3 degrees"):
+        open_landsat(night)
+    (mtl,) = night.glob("*MTL.txt")
+    mtl.write_text(mtl.read_text().replace("SUN_ELEVATION", "SUN_HEIGHT"))
+    with pytest.raises(SceneError, match="has no SUN_ELEVATION"):
         open_landsat(night)
     old = write_landsat(tmp_path / "c", some_numbers(), craft=3, sensor="MSS", level="L1TP")
     with pytest.raises(SceneError, match="known of the sensors TM"):

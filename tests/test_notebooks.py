@@ -24,7 +24,8 @@ SMALL = {
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Give back the log level that a notebook sets, and close its figures."""
+    """Give back the log level that a notebook sets; close its figures, and those of others."""
+    plt.close("all")
     logger = logging.getLogger("tensorflow")
     level = logger.level
     yield

@@ -15,7 +15,7 @@ import xarray as xr
 from affine import Affine
 from rasterio.crs import CRS
 
-from csc_xr.errors import ParameterError
+from csc_xr.errors import LegendError, ParameterError
 from csc_xr.export import (
     write_class_geotiff,
     write_flag_geotiff,
@@ -38,9 +38,17 @@ def test_classes_have_their_names_and_colours() -> None:
     found = entries(class_raster_style(GLACIER), "paletteEntry")
     assert [[entry["label"], entry["color"]] for entry in found] == NAMES
     assert [int(entry["value"]) for entry in found] == [entry.code for entry in GLACIER.classes]
-    odd = ClassLegend("odd", [LegendClass(2, 'Ice & "snow" <old>', "red")])
+    odd = ClassLegend("odd", [LegendClass(2, 'Ice & "snow" <old> ❄', "red")])
     (entry,) = entries(class_raster_style(odd), "paletteEntry")
-    assert (entry["value"], entry["label"]) == ("2", 'Ice & "snow" <old>')
+    assert (entry["value"], entry["label"]) == ("2", 'Ice & "snow" <old> ❄')
+
+
+@pytest.mark.parametrize("name", ["Ice\x01", "Snow\non ice", "\ud800"])
+def test_names_that_no_style_can_hold_are_refused(name: str) -> None:
+    with pytest.raises(LegendError, match="The name of a class must be text in one line, got"):
+        LegendClass(1, name, "red")
+    with pytest.raises(LegendError, match="The class of code 1 has no name"):
+        LegendClass(1, " ", "red")
 
 
 def test_values_run_from_0_to_the_highest() -> None:

@@ -29,6 +29,7 @@ from stacks_for_tests import (
 )
 
 from csc_xr.errors import OutputError
+from csc_xr.export import open_result, storable
 from csc_xr.networks.bundle import save_network
 from csc_xr.record import watching_pixels
 from csc_xr.runs.folder import run_jobs
@@ -98,12 +99,29 @@ def test_a_store_that_grew_or_was_replaced(reference: Path, tmp_path: Path) -> N
     """The process that wrote to a store before sees that it is another now."""
     out = tmp_path / "out"
     classify(out, 2)
+    (out / "classified.zarr" / ".zattrs.07194e13.partial").touch()  # of a run that was killed
     assert [scene.kept for scene in classify(out).scenes.values()] == [True, True, False, False]
     assert same(out, reference)
+    assert not list(out.rglob("*.partial"))
     other = classify_stack(stripes(2, (72, 90)), NETWORK, out, settings=QUICK, overwrite=True)
     assert other.failures == {}
     fresh = classify_stack(stripes(2, (72, 90)), NETWORK, tmp_path / "fresh", settings=QUICK)
     assert other.dataset.identical(fresh.dataset)
+
+
+def test_a_store_of_format_3_grows(reference: Path, tmp_path: Path) -> None:
+    """As earlier versions made them; it stays in its format, without a chunk of the other."""
+    out = tmp_path / "out"
+    made = classify(out, 1).dataset.load()
+    store = out / "classified.zarr"
+    shutil.rmtree(store)
+    chunks = {"pixel_class": {"chunks": (1, *SHAPE)}, "tile_class": {"chunks": (1, *SHAPE)}}
+    storable(made).to_zarr(store, zarr_format=3, consolidated=False, encoding=chunks)
+    grown = classify(out, 2)
+    assert [scene.kept for scene in grown.scenes.values()] == [True, False]
+    wanted = open_result(reference / "classified.zarr").isel(scene=slice(2))
+    assert grown.dataset.identical(wanted)
+    assert not list(store.rglob(".z*"))
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +265,7 @@ def refused(classified: Classified, *named: str, more: tuple[object, ...] = ()) 
     text = " ".join(ended.err.split())
     assert ended.code == 2, text
     assert "holds results of scene that were made in another way:" in text
-    assert "replace them with overwrite=True (--overwrite)" in text
+    assert "replace them with --overwrite" in text
     for part in named:
         assert part in text
     assert {n: (classified.out / n).read_bytes() for n in files_in(classified.out)} == before

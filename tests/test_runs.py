@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from csc_xr.errors import (
 from csc_xr.export import open_classes, open_result
 from csc_xr.inference import classify_pixels, mode_filter
 from csc_xr.inputs import list_images
-from csc_xr.networks.bundle import open_network
+from csc_xr.networks.bundle import Network, open_network
 from csc_xr.progress import stage_progress
 from csc_xr.record import StageTimer, report_pixels, watching_pixels
 from csc_xr.runs.jobs import Job, prepare_jobs
@@ -164,6 +165,19 @@ def test_what_was_told_on_opening_is_in_the_record(tmp_path: Path) -> None:
     (told,) = ended.record.warnings
     assert "resampled by nearest neighbour" in told
     assert json.loads(ended.outputs["record"].read_text(encoding="utf-8"))["warnings"] == [told]
+
+
+@pytest.mark.parametrize("when", ["learned_scenes", "first_learned_scenes"])
+def test_scores_of_a_scene_that_was_learned_are_told(when: str, tmp_path: Path) -> None:
+    image = write_image(tmp_path / "scene.tif")
+    card = replace(NETWORK.card, provenance={when: ["other", "scene"]})
+    knowing = Network(card, NETWORK.model)
+    (job,) = prepare_jobs([image], knowing, tmp_path / "out", settings=FOREST)
+    assert job.warnings == ()  # nothing is scored
+    write_labels(tmp_path / "SCLS_scene.tif")
+    with pytest.warns(CscWarning, match="learned from a scene called scene, so scores"):
+        (job,) = prepare_jobs([image], knowing, tmp_path / "out", settings=FOREST)
+    assert len(job.warnings) == 1
 
 
 def test_labels_without_a_class_are_told_not_scored(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import distributed
 import pytest
 from networks_for_tests import striped_scene
 
+from csc_xr.errors import CscWarning
+from csc_xr.notes import heard_warnings
 from csc_xr.record import StageTimer
 from csc_xr.runs.jobs import Job
-from csc_xr.runs.spread import Failure, SceneTask, run_here
+from csc_xr.runs.spread import Failure, SceneTask, run_here, run_on_cluster
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,22 @@ class Failing(SceneTask):
     def run(self, timer: StageTimer, fit_progress: Any) -> None:
         del timer, fit_progress
         raise self.error from self.cause
+
+
+@dataclass(frozen=True)
+class Telling(SceneTask):
+    """Warns, as of a class with few tiles, and keeps it for the record."""
+
+    @property
+    def key(self) -> str:
+        return "telling"
+
+    def run(self, timer: StageTimer, fit_progress: Any) -> list[str]:
+        del timer, fit_progress
+        with heard_warnings() as heard:
+            warnings.warn("few tiles", CscWarning, stacklevel=2)
+            warnings.warn("not ours", UserWarning, stacklevel=2)
+        return heard
 
 
 @pytest.fixture
@@ -56,3 +76,18 @@ def test_an_interrupt_is_no_failure(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_here(Failing(job, tmp_path, error, cause), StageTimer())
+
+
+def test_what_a_worker_is_told_reaches_the_user_once(
+    job: Job, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cluster = distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0")
+    with (
+        cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        pytest.warns(UserWarning, match="few tiles|not ours") as told,
+    ):
+        ((_, heard),) = run_on_cluster([Telling(job, tmp_path)], client, threads=1)
+    assert heard == ["few tiles"]
+    assert sorted(str(warning.message) for warning in told) == ["few tiles", "not ours"]
+    assert "few tiles" not in capfd.readouterr().err

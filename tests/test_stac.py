@@ -23,8 +23,9 @@ from rasters_for_tests import never
 from stac_for_tests import CATALOGUES, write_item
 
 from csc_xr.errors import SceneError
+from csc_xr.products.open import open_product
 from csc_xr.products.stac import open_stac, search_stac
-from csc_xr.products.stac_items import find_band, read_item, scaling_of
+from csc_xr.products.stac_items import find_band, read_items, scaling_of
 from csc_xr.scene import valid_pixels
 
 SURFACE = some_surface(side=40)
@@ -107,11 +108,78 @@ def test_offset_given_goes_first(tmp_path: Path) -> None:
     ],
 )
 def test_what_goes_before_what(tmp_path: Path, properties: dict[str, Any], offset: float) -> None:
-    item = read_item(edited(write_item(tmp_path, SURFACE), **properties))
+    (item,) = read_items(edited(write_item(tmp_path, SURFACE), **properties))
     band = find_band(item, ("B04", "red"), sign=None)
     assert band is not None
     assert band.key == "red"  # not red-jp2
     assert scaling_of(item, band, None) == (1, offset)
+
+
+def test_collections_of_items(tmp_path: Path) -> None:
+    paths = [
+        write_item(tmp_path, SURFACE, name=day, sensed=f"{day}T14:30:00Z", shifted=True)
+        for day in ("2021-07-15", "2021-06-01")
+    ]
+    both = {"type": "FeatureCollection", "features": [edited(path) for path in paths]}
+    saved = tmp_path / "items.json"
+    saved.write_text(json.dumps(both))
+    wanted = open_stac(paths)
+    items = pystac.ItemCollection([pystac.Item.from_file(str(path)) for path in paths])
+    for collection in (saved, items, (path for path in paths)):
+        found = open_stac(collection)
+        np.testing.assert_array_equal(found, wanted)
+        assert found.time.equals(wanted.time)
+    with pytest.raises(SceneError, match="must be one STAC item, but holds 2"):
+        open_product(saved)
+
+
+def test_items_that_contradict_themselves(tmp_path: Path) -> None:
+    item = edited(write_item(tmp_path, SURFACE), **{"earthsearch:boa_offset_applied": False})
+    item["assets"]["red"]["raster:bands"][0]["offset"] = 0
+    with pytest.raises(SceneError, match=r"says 0 and that it was not applied\. Pass offset=-1000"):
+        open_stac(item, ("red",))
+    item["properties"]["s2:processing_baseline"] = "03.01"
+    assert open_stac(tmp_item(tmp_path, item), ("red",)).shape == (1, 40, 40)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("scale", "x", "scale of red in item .* must be a number, got 'x'"),
+        ("scale", 0, "scale of red in item .* must be positive, got 0"),
+        ("offset", [1], "offset of red in item .* must be a number"),
+        ("nodata", "none", "nodata of red in item .* must be a number"),
+        ("nodata", "nan", None),
+        ("nodata", None, None),
+        ("scale", "0.0001", None),
+    ],
+)
+def test_numbers_in_items(tmp_path: Path, field: str, value: object, message: str | None) -> None:
+    item = edited(write_item(tmp_path, SURFACE, shifted=True))
+    item["assets"]["red"]["raster:bands"][0][field] = value
+    item["assets"]["note"] = "not an asset"
+    item["assets"]["visual"]["eo:bands"] = {"name": "red"}
+    item["links"] = ["not a link"]
+    path = tmp_item(tmp_path, item)
+    if message is None:
+        np.testing.assert_array_equal(open_stac(path, ("red",)), NUMBERS[:1])
+        return
+    with pytest.raises(SceneError, match=message):
+        open_stac(path, ("red",))
+
+
+def tmp_item(folder: Path, item: dict[str, Any]) -> Path:
+    path = folder / "edited.json"
+    path.write_text(json.dumps(item))
+    return path
+
+
+def test_masks_in_other_words(tmp_path: Path) -> None:
+    scl = np.full((20, 20), 11, "uint8")
+    path = write_item(tmp_path, SURFACE, shifted=True, scl=scl)
+    for mask in ("snow", 11, ["snow"]):
+        assert not open_stac(path, ("red",), mask=mask).valid.any()
+    assert "valid" not in open_stac(path, ("red",), mask=[]).coords
 
 
 def test_clouds_of_the_scene_classification(tmp_path: Path) -> None:
@@ -187,13 +255,13 @@ def test_remote_assets_are_paths_of_gdal(tmp_path: Path) -> None:
     }
     for href, wanted in hrefs.items():
         item["assets"]["red"]["href"] = href
-        band = find_band(read_item(item), ("red",), sign=None)
+        band = find_band(read_items(item)[0], ("red",), sign=None)
         assert band is not None
         assert band.path == wanted
     item["assets"]["red"]["href"] = "https://host/a.tif"
     item["links"] = [{"rel": "self", "href": "https://host/items/x.json"}]
     item["assets"]["green"]["href"] = "../files/b.tif"
-    read = read_item(item)
+    (read,) = read_items(item)
     found = [find_band(read, (name,), sign=lambda href: f"{href}?key") for name in ("red", "green")]
     assert [band.path for band in found if band] == [
         "/vsicurl/https://host/a.tif?key",
@@ -245,6 +313,8 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         open_stac(path, mask=("haze",))
     with pytest.raises(SceneError, match="at least one band"):
         open_stac(path, ())
+    with pytest.raises(SceneError, match="Each band can be there once, got red, B04"):
+        open_stac(path, ("red", "B04"))
     with pytest.raises(SceneError, match=r"must be a STAC item \(JSON\), but cannot be read"):
         open_stac(tmp_path / "none.json")
     with pytest.raises(SceneError, match="with assets, got Collection"):

@@ -144,6 +144,14 @@ def test_a_crs_without_a_code_is_written_out(tmp_path: Path) -> None:
     assert CRS.from_wkt(said["proj:wkt2"]) == own
 
 
+def test_a_local_crs_leads_to_no_place_on_the_globe(tmp_path: Path) -> None:
+    local = CRS.from_wkt('LOCAL_CS["quarry",UNIT["metre",1]]')
+    item = item_of(raster(crs=local), tmp_path)
+    checked(item)
+    assert item["geometry"] is None
+    assert CRS.from_wkt(item["properties"]["proj:wkt2"]) == local
+
+
 def outline(where: dict[str, Any] | None) -> Any:
     assert where is not None
     shape = shapely.geometry.shape(where["geometry"])

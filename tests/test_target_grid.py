@@ -88,6 +88,30 @@ def test_a_box_of_another_crs() -> None:
     assert abs(grid.transform.c - 500100) <= 10
 
 
+def test_boxes_and_resolutions_of_numpy() -> None:
+    box = np.array([500095.0, 7400000, 500110, 7400020])
+    assert choose_grid(NATIVE, box=box) == choose_grid(NATIVE, box=tuple(box.tolist()))
+    scene = place(xr.DataArray(np.zeros((3, 4)), dims=("y", "x")), COARSE.transform, UTM)
+    with pytest.raises(SceneError, match="must be left out with it"):
+        settle_grid([("B04", NATIVE)], like=scene, box=box)
+    assert choose_grid(NATIVE, resolution=np.float32(20)).transform.a == 20
+
+
+def test_a_box_at_the_very_edge_is_the_last_pixel() -> None:
+    _, bottom, right, _ = NATIVE.bounds
+    grid = choose_grid(NATIVE, box=(right - 1e-7, bottom - 9, right + 9, bottom + 1e-7))
+    assert grid.bounds == (right - NATIVE.pixel, bottom, right, bottom + NATIVE.pixel)
+
+
+def test_the_antimeridian() -> None:
+    native = TargetGrid(CRS.from_epsg(32601), Affine(1000, 0, 300000, 0, -1000, 7400040), 150, 150)
+    grid = choose_grid(native, box=(179.5, 66, -179.5, 66.5), box_crs=4326)
+    west, east = ((x - 300000) / 1000 for x in (grid.bounds[0], grid.bounds[2]))
+    assert 0 < west < east < 150
+    with pytest.raises(SceneError, match="must lie on one side of the antimeridian"):
+        choose_grid(native, crs="EPSG:4326")
+
+
 def test_same_box_same_grid_whatever_the_file_covers() -> None:
     other = TargetGrid(UTM, NATIVE.transform @ Affine.translation(30, 20), 120, 90)
     box = (500310, 7399700, 501500, 7399900)
@@ -125,6 +149,8 @@ def test_bands_in_two_places() -> None:
     ("settings", "message"),
     [
         ({"resolution": 0}, "resolution must be a positive number"),
+        ({"resolution": 10, "crs": 4326}, "in the units of .* larger than the whole image"),
+        ({"resolution": 0.0001}, "so small that the scene has 12000000 x 9000000"),
         ({"resolution": math.nan}, "resolution must be a positive number"),
         ({"resolution": "10"}, "resolution must be a positive number"),
         ({"crs": "EPSG:1"}, "crs must be a coordinate reference system"),

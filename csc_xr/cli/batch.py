@@ -9,7 +9,7 @@ import typer
 
 from csc_xr.cli import options
 from csc_xr.cli.options import computing
-from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes, quiet_start
+from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,11 +32,8 @@ def batch(
 
     Killed and started again, it keeps what is finished and goes on with what is not.
     """
-    with quiet_start():
-        from csc_xr.demo import open_demo_network
-        from csc_xr.runs.batch import plan_batch, run_batch
+    from csc_xr.runs.batch import plan_batch, run_batch
 
-        open_demo_network()  # TensorFlow looks for devices when the first network is made
     planned = plan_batch(table, models=models, overwrite=overwrite)
     if not planned.jobs:
         typer.echo(f"All jobs of {table} are done.")

@@ -9,7 +9,7 @@ import typer
 
 from csc_xr.cli import options
 from csc_xr.cli.options import computing, settings_of, words
-from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes, quiet_start, quoted
+from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes, quoted
 
 Images = Annotated[list[Path], typer.Argument(help="Images, Zarr stores, or folders of them.")]
 
@@ -60,23 +60,22 @@ def classify(
 
     Killed and started again, it keeps what is finished and goes on with what is not.
     """
-    with quiet_start():
-        from csc_xr.fronts.settings import read_front_settings
-        from csc_xr.inputs import list_images
-        from csc_xr.networks.bundle import open_network
-        from csc_xr.runs.folder import run_jobs
-        from csc_xr.runs.jobs import prepare_jobs
-        from csc_xr.training.phase_two.fitting import pixel_estimator
+    from csc_xr.fronts.settings import read_front_settings
+    from csc_xr.inputs import list_images
+    from csc_xr.networks.bundle import open_network
+    from csc_xr.runs.folder import run_jobs
+    from csc_xr.runs.jobs import prepare_jobs
+    from csc_xr.training.phase_two.fitting import pixel_estimator
 
-        settings = settings_of(
-            patch_size=patch_size, tile_size=tile_size, seed=seed,
-            min_probability=min_probability, despeckle=despeckle, mode_radius=mode_radius,
-            edge=edge, output=output, activation=activation,
-            samples_per_class=samples_per_class, steps=steps,
-            front=read_front_settings(front_setting or ()) if front or front_setting else None,
-        )  # fmt: skip
-        estimator = pixel_estimator(classifier, seed)
-        network = open_network(model, legend=legend)
+    settings = settings_of(
+        patch_size=patch_size, tile_size=tile_size, seed=seed,
+        min_probability=min_probability, despeckle=despeckle, mode_radius=mode_radius,
+        edge=edge, output=output, activation=activation,
+        samples_per_class=samples_per_class, steps=steps,
+        front=read_front_settings(front_setting or ()) if front or front_setting else None,
+    )  # fmt: skip
+    estimator = pixel_estimator(classifier, seed)
+    network = open_network(model, legend=legend)
     jobs = prepare_jobs(
         list_images(images),
         network,

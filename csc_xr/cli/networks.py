@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from csc_xr.cli.options import BandNames, LegendName, integers, words
-from csc_xr.cli.terminal import model_app, print_rows, quiet_start
+from csc_xr.cli.terminal import model_app, print_rows
 
 ModelScale = Annotated[float | None, typer.Option(help="Divisor of pixel values.")]
 WindowSize = Annotated[int | None, typer.Option(help="Tile or patch size in pixels.")]
@@ -28,11 +28,10 @@ def convert(
     codes: Codes = None,
 ) -> None:
     """Write a network as .keras with its card: bands, scale, size and legend."""
-    with quiet_start():
-        from csc_xr.networks.bundle import save_network
+    from csc_xr.networks.bundle import save_network
 
-        network = _open_any(source, kind, bands, scale, size, legend, codes)
-        save_network(network, target)
+    network = _open_any(source, kind, bands, scale, size, legend, codes)
+    save_network(network, target)
     typer.echo(f"wrote {target}")
 
 
@@ -47,8 +46,7 @@ def info(
     codes: Codes = None,
 ) -> None:
     """Print what a network is and needs."""
-    with quiet_start():
-        network = _open_any(source, kind, bands, scale, size, legend, codes)
+    network = _open_any(source, kind, bands, scale, size, legend, codes)
     card = network.card
     rows = {
         "kind": card.kind,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from csc_xr.cli import options
-from csc_xr.cli.terminal import PHASES, app, print_result, print_scores, quiet_start
+from csc_xr.cli.terminal import PHASES, app, near, print_result, print_scores
 from csc_xr.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -132,12 +132,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed makes another fjord.")] = 7,
 ) -> None:
     """Classify a generated fjord with the network that ships with the package."""
-    with quiet_start():
-        from csc_xr.demo import open_demo_network, run_demo
-        from csc_xr.progress import stage_progress
-        from csc_xr.report.page import write_report
-
-        open_demo_network()  # TensorFlow looks for devices when the first network is made
+    from csc_xr.demo import run_demo
+    from csc_xr.progress import stage_progress
+    from csc_xr.report.page import write_report
 
     rows, columns = 1200, 1600
     with stage_progress(f"demo fjord {seed}", pixels=rows * columns) as (timer, fit_progress):
@@ -145,7 +142,9 @@ def demo(
             out, seed=seed, shape=(rows, columns), timer=timer, fit_progress=fit_progress
         )
     print_result(result)
+    image, model = (near(result.outputs[role]) for role in ("image", "tile network"))
     typer.echo(f"Open in a browser: {write_report(out).absolute()}")
+    typer.echo(f"Go on with: csc-xr classify {image} --model {model} --out results")
 
 
 def _pairs(files: list[Path], *, areas: bool) -> list[tuple[Path, Path]]:

@@ -9,7 +9,7 @@ import typer
 
 from csc_xr.cli import options
 from csc_xr.cli.options import computing, settings_of, words
-from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes, quiet_start
+from csc_xr.cli.terminal import BAD_INPUT, app, print_outcomes
 
 Scenes = Annotated[
     list[Path],
@@ -51,19 +51,18 @@ def stack(
     memory_limit: options.MemoryLimit = None,
 ) -> None:
     """Classify scenes of one place into one Zarr store, a region a scene."""
-    with quiet_start():
-        from csc_xr.inputs import list_images
-        from csc_xr.networks.bundle import open_network
-        from csc_xr.runs.stack import stack_outcomes
-        from csc_xr.stack import open_stack, stack_names, stack_scene
+    from csc_xr.inputs import list_images
+    from csc_xr.networks.bundle import open_network
+    from csc_xr.runs.stack import stack_outcomes
+    from csc_xr.stack import open_stack, stack_names, stack_scene
 
-        settings = settings_of(
-            patch_size=patch_size, tile_size=tile_size, seed=seed,
-            min_probability=min_probability, despeckle=despeckle, mode_radius=mode_radius,
-            edge=edge, output=output, activation=activation,
-            samples_per_class=samples_per_class, steps=steps,
-        )  # fmt: skip
-        network = open_network(model, legend=legend)
+    settings = settings_of(
+        patch_size=patch_size, tile_size=tile_size, seed=seed,
+        min_probability=min_probability, despeckle=despeckle, mode_radius=mode_radius,
+        edge=edge, output=output, activation=activation,
+        samples_per_class=samples_per_class, steps=steps,
+    )  # fmt: skip
+    network = open_network(model, legend=legend)
     images = list_images(scenes)
     opened = open_stack(
         images[0] if len(images) == 1 else images,

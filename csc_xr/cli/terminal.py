@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from csc_xr.cli.wording import as_options
 from csc_xr.errors import CscError, CscWarning
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
-_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 PHASES = {"tile_class": "phase one, tiles", "pixel_class": "phase two, pixels"}
 
 
@@ -64,7 +64,11 @@ def _leave(code: int) -> None:
 
 def print_error(error: CscError) -> None:
     """Print what went wrong."""
-    typer.secho(f"csc-xr: {error}", fg="red", err=True)
+    typer.secho(f"csc-xr: {_worded(str(error))}", fg="red", err=True)
+
+
+def _worded(message: str) -> str:
+    return as_options(message, typer.main.get_command(app), sys.argv[1:])
 
 
 def print_outcomes(
@@ -104,7 +108,7 @@ def print_outcomes(
 
 def _print_failure(name: str, message: str) -> None:
     where = "" if name in message else f"{name}: "
-    typer.secho(f"csc-xr: {where}{quoted(message)}", fg="red", err=True)
+    typer.secho(f"csc-xr: {where}{_worded(quoted(message))}", fg="red", err=True)
 
 
 def quoted(message: str) -> str:
@@ -114,37 +118,13 @@ def quoted(message: str) -> str:
 
 def _print_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     if issubclass(category, CscWarning):
-        typer.secho(f"csc-xr: note: {message}", fg="yellow", err=True)
-
-
-@contextmanager
-def quiet_start() -> Iterator[None]:
-    """Hide what TensorFlow's libraries write while they start, which no setting of theirs does.
-
-    Set the log level in the environment to see it.
-    """
-    if _LOG_LEVEL in os.environ:
-        yield
-        return
-    os.environ[_LOG_LEVEL] = "2"
-    # A process that fits many networks is told of each retracing, which is meant.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        typer.secho(f"csc-xr: note: {_worded(str(message))}", fg="yellow", err=True)
 
 
 def print_result(result: RunResult) -> None:
     """Print the scores of a scene, its files, and what it cost."""
     if result.kept:
-        typer.echo(f"{result.name} is done already: {result.outputs['record']}\n")
+        typer.echo(f"{result.name} is done already: {near(result.outputs['record'])}\n")
         return
     typer.secho(result.name, bold=True)
     print_scores(result.scores)
@@ -187,4 +167,11 @@ def print_scores(scores: dict[str, pd.DataFrame]) -> None:
 def print_rows(rows: Mapping[str, Any], *, width: int = 12) -> None:
     """Print names and values, a row each."""
     for name, value in rows.items():
-        typer.echo(f"{name:{width}} {value}")
+        shown = near(value) if isinstance(value, Path) else value
+        typer.echo(f"{name:{width}} {shown}")
+
+
+def near(path: Path) -> Path:
+    """Name a file below the current folder from there, as it was most likely given."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -9,7 +9,7 @@ import typer
 
 from csc_xr.cli import options
 from csc_xr.cli.options import integers, words
-from csc_xr.cli.terminal import app, quiet_start
+from csc_xr.cli.terminal import app
 from csc_xr.errors import ParameterError
 
 Images = Annotated[list[Path], typer.Argument(help="Labelled images, Zarr stores, or folders.")]
@@ -57,14 +57,13 @@ def tiles(
     overwrite: Replace = False,
 ) -> None:
     """Cut labelled tiles of nearly one class out of images, into a Zarr store."""
-    with quiet_start():
-        from csc_xr.inputs import list_images
-        from csc_xr.legend import open_legend
-        from csc_xr.progress import stage_progress
-        from csc_xr.runs.tiles import cut_images
-        from csc_xr.tiles.keys import open_class_key
-        from csc_xr.tiles.layout import count_tiles
-        from csc_xr.tiles.purity import WindowRule
+    from csc_xr.inputs import list_images
+    from csc_xr.legend import open_legend
+    from csc_xr.progress import stage_progress
+    from csc_xr.runs.tiles import cut_images
+    from csc_xr.tiles.keys import open_class_key
+    from csc_xr.tiles.layout import count_tiles
+    from csc_xr.tiles.purity import WindowRule
 
     known = open_legend(legend)
     key = None if class_key is None else open_class_key(class_key)

@@ -10,7 +10,7 @@ import typer
 
 from csc_xr.cli import options
 from csc_xr.cli.options import words
-from csc_xr.cli.terminal import app, print_rows, quiet_start
+from csc_xr.cli.terminal import app, near, print_rows
 from csc_xr.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -267,14 +267,11 @@ def _run(
     if threads is not None:
         os.environ[_THREADS] = str(threads)
     os.environ.setdefault(_THREADS, str(cores))
-    with quiet_start():
-        from csc_xr.networks.runtime import gpu_capability
-        from csc_xr.progress import stage_progress
-        from csc_xr.runs.memory import parse_bytes
-        from csc_xr.runs.training import SplitSettings, train_network
-        from csc_xr.training.phase_one.settings import TrainSettings
+    from csc_xr.progress import stage_progress
+    from csc_xr.runs.memory import parse_bytes
+    from csc_xr.runs.training import SplitSettings, train_network
+    from csc_xr.training.phase_one.settings import TrainSettings
 
-        gpu_capability()  # TensorFlow looks for devices once
     limit = parse_bytes(settings.pop("memory_limit"))
     how, held_out = TrainSettings(**settings, memory_limit=limit), SplitSettings(**split)
     with stage_progress(f"{task} {network}") as (timer, progress):
@@ -297,13 +294,14 @@ def _print_epoch(row: dict[str, Any]) -> None:
 
 def _print_training(result: TrainingResult) -> None:
     if result.kept:
-        typer.echo(f"done already: {result.outputs['record']}")
+        typer.echo(f"done already: {near(result.outputs['record'])}")
         return
     if result.scores is not None:
         typer.echo("\nvalidation tiles")
         typer.echo(result.scores.round(3).to_string(index=False, na_rep=""))
         typer.echo("")
-    print_rows(result.outputs)
     seconds = sum(result.record.stage_seconds.values())
     peak = result.record.peak_memory_bytes / 1e9
-    print_rows({"took": f"{seconds:.1f} s, at most {peak:.2f} GB of memory"})
+    files = {role.replace("_", " "): path for role, path in result.outputs.items()}
+    took = f"{seconds:.1f} s, at most {peak:.2f} GB of memory"
+    print_rows({**files, "took": took}, width=16)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import keras
+from csc_xr.networks.runtime import keras
 
 Application = Literal["vgg16", "densenet121", "resnet50"]
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-import keras
 import numpy as np
-from keras import layers
 
 from csc_xr.errors import ParameterError
 from csc_xr.networks.applications import SMALLEST_TILE, apply_application
+from csc_xr.networks.runtime import keras
+
+layers = keras.layers
 
 TileArchitecture = Literal["vgg16", "densenet121", "resnet50", "compact"]
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from csc_xr.legend import NODATA_CODE, ClassLegend
 from csc_xr.networks.builders import TileArchitecture
 from csc_xr.networks.bundle import Network
 from csc_xr.networks.card import band_names
+from csc_xr.networks.runtime import keras
 from csc_xr.networks.safety import check_hdf5
 
 Arrays = list[NDArray[np.float32]]

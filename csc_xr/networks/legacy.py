@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
 
 from csc_xr.errors import NetworkError
+from csc_xr.networks.runtime import keras
 from csc_xr.networks.safety import CONSTRAINTS, PLAIN_LAYERS, REGULARIZERS, check_hdf5, refusal
 
 # Normalization keeps other weights in Keras 3.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from csc_xr.errors import NetworkError
 from csc_xr.legend import ClassLegend
 from csc_xr.networks.bundle import Network
 from csc_xr.networks.initial import same_classes
+from csc_xr.networks.runtime import keras
 from csc_xr.networks.safety import architecture_of, build_model
 
 COMMON_LAYER = "common_classes"

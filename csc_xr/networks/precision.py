@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import keras
-
 from csc_xr.errors import ParameterError
-from csc_xr.networks.runtime import gpu_capability
+from csc_xr.networks.runtime import gpu_capability, keras
 from csc_xr.networks.safety import architecture_of, build_model
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]

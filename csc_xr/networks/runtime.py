@@ -1,4 +1,6 @@
-"""Networks at work: the only module that calls TensorFlow itself.
+"""Networks at work: the only module that calls TensorFlow itself, and the one that starts it.
+
+Other modules take ``keras`` from here, so that the start is quiet whoever comes first.
 
 Every call runs on one thread; Dask's threads make the calls side by side. Two things follow:
 results do not depend on how many cores a machine has, and TensorFlow's thread pool never
@@ -14,10 +16,16 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from csc_xr.networks.convolution import ConvolutionalForm
+from csc_xr.networks.quiet import quiet_start
+
+with quiet_start():
+    import keras as keras
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()  # what it finds there it tells, too
 
 Floats = NDArray[np.float32]
 Shapes = tuple[tuple[tuple[int, ...], str], ...]

@@ -115,7 +115,7 @@ def architecture_of(model: keras.Model) -> Any:
     JSON value
         Without what training left in it; of the caller's own, to be changed at will.
     """
-    import keras
+    from csc_xr.networks.runtime import keras
 
     return strip_training(keras.saving.serialize_keras_object(model))
 
@@ -140,7 +140,7 @@ def build_model(architecture: Any, *, source: str) -> keras.Model:
     NetworkError
         As :func:`check_architecture` does.
     """
-    import keras
+    from csc_xr.networks.runtime import keras
 
     architecture = strip_training(architecture)
     check_architecture(architecture, source=source)

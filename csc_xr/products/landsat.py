@@ -126,13 +126,14 @@ def qa_bits(mask: Sequence[object]) -> int:
     SceneError
         When one is not known.
     """
-    unknown = [str(name) for name in mask if name not in QA_BITS]
+    given = [mask] if isinstance(mask, str) else list(mask)
+    unknown = [str(name) for name in given if name not in QA_BITS]
     if unknown:
         raise SceneError(
             f"Landsat masks are chosen among {', '.join(QA_BITS)}, got {', '.join(unknown)}. "
             "Correct mask=."
         )
-    return sum({1 << bit for name, bit in QA_BITS.items() if name in {"fill", *mask}})
+    return sum({1 << bit for name, bit in QA_BITS.items() if name in {"fill", *given}})
 
 
 def _band_files(
@@ -170,6 +171,7 @@ def _common_names(product: LandsatProduct, bands: Sequence[str]) -> list[str]:
     known = product.bands
     given = [bands] if isinstance(bands, str) else list(bands)
     names = {name.lower(): name for name in known} | {known[name].lower(): name for name in known}
+    given = [str(band) for band in given]
     unknown = [band for band in given if band.lower() not in names]
     chosen = [names[band.lower()] for band in given if band not in unknown]
     if unknown or not chosen or len(set(chosen)) < len(chosen):

@@ -128,7 +128,8 @@ def assemble(
         The product, for the attribute ``source``.
     resampling : str
         ``nearest``, ``bilinear``, ``cubic``, ``average`` or ``lanczos``. Where pixels become
-        larger, all but ``nearest`` take in all that a pixel covers.
+        larger, all but ``nearest`` take in all that a pixel covers. ``lanczos`` loses some pixels
+        beside those without data.
     chunks : int, tuple of int or mapping, optional
         Rows and columns of a chunk, -1 for all; near 1024 by default. They do not change the
         numbers.
@@ -275,7 +276,7 @@ def _unmasked(mask: MaskFile, grid: TargetGrid, sides: tuple[int, int]) -> da.Ar
         classes = _part(source, grid, corner, sides)[0]
     masked: Any = da.isin(classes, list(mask.values))
     if mask.bits:
-        masked = masked | ((classes & classes.dtype.type(mask.bits)) != 0)
+        masked = masked | ((classes.astype(np.uint16) & np.uint16(mask.bits)) != 0)
     seen: da.Array = (~masked).rechunk(sides)
     return seen
 

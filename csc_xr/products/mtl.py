@@ -42,6 +42,7 @@ COMMON_BANDS: dict[str, dict[str, str]] = {
 _MISSION = re.compile(r"^L[COTEM](\d\d)_")
 _DATE = re.compile(r"^L[COTEM]\d\d_\w{4}_\d{6}_(\d{4})(\d\d)(\d\d)_")
 _ENDS = ("_MTL.txt", "_MTL.json")
+_IMAGES = ("TIF", "tif")
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class LandsatProduct:
         key = "QUALITY_L1_PIXEL" if band == "QA_PIXEL" else f"BAND_{band[1:]}"
         named = self._value("PRODUCT_CONTENTS", f"FILE_NAME_{key}")
         names = [named] if named else []
-        names += [f"{self.name}{part}_{band}.TIF" for part in ("", "_SR")]
+        names += [f"{self.name}{part}_{band}.{end}" for part in ("", "_SR") for end in _IMAGES]
         found = [self.folder / name for name in names if (self.folder / name).is_file()]
         return found[0] if found else None
 
@@ -135,18 +136,18 @@ class LandsatProduct:
         """
         level = self._value("PRODUCT_CONTENTS", "PROCESSING_LEVEL")[:2]
         group = _SCALING.get(level, "")
-        keys = [f"REFLECTANCE_{what}_BAND_{band[1:]}" for what in ("MULT", "ADD")]
+        keys = [(group, f"REFLECTANCE_{what}_BAND_{band[1:]}") for what in ("MULT", "ADD")]
+        keys += [("IMAGE_ATTRIBUTES", "SUN_ELEVATION")] if level == "L1" else []
         try:
-            gain, offset = (float(self._value(group, key)) for key in keys)
-            height = 90.0
-            if level == "L1":
-                height = float(self._value("IMAGE_ATTRIBUTES", "SUN_ELEVATION"))
+            gain, offset, *heights = (float(self._value(*key)) for key in keys)
         except ValueError as error:
+            lacks = [key for within, key in keys if not self._value(within, key)]
             raise SceneError(
                 f"Band {band} of {self.name} must have a scaling to reflectance, but the MTL file "
-                f"(level {level or 'not given'}) has no {' and '.join(keys)}. Bands of temperature "
-                "have none; for others pass gain= and offset=."
+                f"(level {level or 'not given'}) has no {' and '.join(lacks) or error}. Bands of "
+                "temperature have none; for others pass gain= and offset=."
             ) from error
+        height = heights[0] if heights else 90.0
         if height <= 0:
             raise SceneError(
                 f"Reflectance needs daylight, but in {self.name} the sun stands at {height:g} "
@@ -182,12 +183,13 @@ def find_landsat(path: Path) -> LandsatProduct | None:
     """
     folder = path if path.is_dir() else path.parent
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    names = [name for name in names if not name.startswith("._")]  # attributes that a Mac adds
     files = [name for name in names if name.endswith(_ENDS)]
     if path.name.endswith(_ENDS):
         files = [path.name]
     products = {name.rpartition("_MTL")[0] for name in files}
     if not products:
-        bands = [re.match(r"(L\w+?)(?:_SR)?_B\d+\.TIF$", name) for name in names]
+        bands = [re.match(r"(L\w+?)(?:_SR)?_B\d+\.(?:TIF|tif)$", name) for name in names]
         products = {match.group(1) for match in bands if match and _MISSION.match(match.group(1))}
     if len(products) > 1:
         raise SceneError(

@@ -16,6 +16,7 @@ from csc_xr.errors import SceneError
 from csc_xr.grid import same_grid, scene_transform
 from csc_xr.products.landsat import open_landsat
 from csc_xr.products.mtl import find_landsat
+from csc_xr.products.safe import BAND_FILE
 from csc_xr.products.sentinel2 import open_sentinel2
 from csc_xr.products.stac import open_stac
 from csc_xr.products.target import Box, TargetGrid, choose_grid
@@ -28,7 +29,6 @@ Kind = Literal["sentinel-2", "landsat", "stac", "image"]
 DEFAULT_BANDS = ("red", "green", "blue", "nir")
 
 _MTL = re.compile(r"_MTL\.(txt|json)$")
-_LOOSE = re.compile(r"(?:^|_)B(?:\d\d|8A)(?:_\d\dm)?\.(?:jp2|tif|tiff)$", re.IGNORECASE)
 
 
 def open_product(
@@ -96,10 +96,16 @@ def open_product(
             resampling=resampling, mask=mask, scale=scale, chunks=chunks,
         )  # fmt: skip
     opener = open_stac if kind == "stac" else open_sentinel2
-    return opener(
+    scene = opener(
         source, chosen, resolution=resolution, crs=crs, box=box, box_crs=box_crs, like=like,
         resampling=resampling, mask=mask, offset=offset, scale=scale, chunks=chunks,
     )  # fmt: skip
+    if scene.ndim > 3:
+        raise SceneError(
+            f"{source} must be one STAC item, but holds {len(scene)}. Save each in a file of its "
+            "own, or use open_stac."
+        )
+    return scene
 
 
 def kind_of(path: Path) -> Kind:
@@ -170,14 +176,16 @@ def list_products(given: Sequence[str | Path]) -> list[Path]:
 
 
 def _is_record(path: Path) -> bool:
-    """Whether a file is JSON of something else than a STAC item with imagery."""
+    """Whether a file is JSON of something else than a STAC item of a product."""
     if path.suffix.lower() != ".json" or _MTL.search(path.name):
         return False
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # to be told of when it is opened
-    return not (isinstance(content, dict) and {"stac_version", "assets"} <= set(content))
+    if not (isinstance(content, dict) and {"stac_version", "assets"} <= set(content)):
+        return True
+    return any(key.startswith("csc_xr:") for key in content.get("properties") or {})  # a result
 
 
 def _kind(path: Path) -> Kind | None:
@@ -200,7 +208,9 @@ def _kind_of_folder(path: Path) -> Kind | None:
     entries = list(path.iterdir())
     if any(entry.suffix == ".json" and not _is_record(entry) for entry in entries):
         return None  # of STAC items, whose bands lie beside them
-    marks = (entry.name.startswith("MTD_MSI") or _LOOSE.search(entry.name) for entry in entries)
+    marks = (
+        entry.name.startswith("MTD_MSI") or BAND_FILE.fullmatch(entry.name) for entry in entries
+    )
     return "sentinel-2" if any(marks) else None
 
 

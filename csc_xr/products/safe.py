@@ -37,10 +37,15 @@ OFFSET_SINCE = "04.00"
 
 _PRODUCT = re.compile(r"(?:MTD_MSIL(?:1C|2A)|S2._.*_MTD_(?:SAF|DAM)L(?:1C|2A)_.*)\.xml", re.I)
 _GRANULE = re.compile(r"(?:MTD_TL|S2._.*_MTD_L(?:1C|2A)_TL_.*)\.xml", re.I)
-_IMAGE = re.compile(
-    r"(?!MSK_)(?:.*_)?(B(?:0[1-9]|1[0-2]|8A)|SCL)(?:_(\d\d)m)?\.(?:jp2|tif|tiff)", re.I
+BAND_FILE = re.compile(
+    r"(?!MSK_)(?:.*_)?(B(?:0[1-9]|1[0-2]|8A)|SCL)(?:_L2A_TL_\w+?)?(?:_(\d\d)m)?\.(?:jp2|tiff?)",
+    re.I,
 )
+"""Names of files of bands and of the scene classification."""
+
 _TILE = re.compile(r"(?:^|_)(T\d\d[A-Z]{3})(?=_)", re.I)
+_DATE = re.compile(r"(?<!\d)(\d{8}(?:T\d{6})?)(?!\d)", re.I)
+_OF_A_MAC = re.compile(r"(?:^|/)(?:\._|__MACOSX/)")  # copies of attributes, named like the files
 _LARGEST_XML = 64 * 2**20
 # Of XML, its encoding, files, and zips that are damaged, encrypted or packed in another way.
 _UNREADABLE = (
@@ -126,7 +131,8 @@ class Metadata:
         raise SceneError(
             f"{self.file} must hold the offset of {band} ({tag}), as products of processing "
             f"baseline {OFFSET_SINCE} and later do, but says {said} and holds none. Get the "
-            "metadata again, or pass offset=-1000 (offset=0 where it was applied already)."
+            "metadata again, or pass offset=-1000 (offset=0 where none was added, or it was taken "
+            "off already)."
         )
 
 
@@ -170,7 +176,7 @@ def find_product(path: str | Path | Sequence[str | Path]) -> Product:
     if not isinstance(path, str | Path):
         return _of_files([Path(entry) for entry in path])
     source = Path(path)
-    if source.is_file() and _IMAGE.fullmatch(source.name):
+    if source.is_file() and BAND_FILE.fullmatch(source.name):
         return _of_files([source])
     if source.is_dir():
         return _in_place(_Folder(source), str(source))
@@ -213,12 +219,18 @@ class _Zip:
     def names(self) -> list[str]:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                return sorted(name for name in archive.namelist() if not name.endswith("/"))
+                names = sorted(name for name in archive.namelist() if not name.endswith("/"))
         except zipfile.BadZipFile as error:
             raise SceneError(
                 f"{self.path} must be a whole zip, but its list of files is damaged: {error}. Get "
                 "it again."
             ) from error
+        if strange := [name for name in names if "\\" in name]:
+            raise SceneError(
+                f"Names in a zip must have / between folders, but {self.path} holds {strange[0]}. "
+                "Unpack it, and pass the folder."
+            )
+        return names
 
     def path_of(self, name: str) -> str:
         return path_in_zip(self.path, name)
@@ -236,18 +248,18 @@ _Place = _Folder | _Zip
 
 
 def _in_place(place: _Place, source: str) -> Product:
-    names = [name for name in place.names() if not name.startswith("__MACOSX/")]
+    names = [name for name in place.names() if not _OF_A_MAC.search(name)]
     roots = [name for name in names if _PRODUCT.fullmatch(_last(name))]
     if len(roots) > 1:
         raise SceneError(
-            f"{source} must be one product, but holds {len(roots)}: {', '.join(roots)}. Open them "
-            "one by one."
+            f"{source} must be one product, but holds {len(roots)}: {', '.join(roots[:3])}"
+            f"{' ...' if len(roots) > 3 else ''}. Open them one by one."
         )
     if not roots:
         return _loose(place, names, source)
     base = roots[0].removesuffix(_last(roots[0]))
     inside = [name for name in names if name.startswith(base) and "/IMG_DATA/" in f"/{name}"]
-    images = [name for name in inside if _IMAGE.fullmatch(_last(name))]
+    images = [name for name in inside if BAND_FILE.fullmatch(_last(name))]
     granules = sorted({name.split("/IMG_DATA/")[0] for name in images})
     if len(granules) > 1:
         raise SceneError(
@@ -269,11 +281,16 @@ def _in_place(place: _Place, source: str) -> Product:
 
 
 def _loose(place: _Place, names: Sequence[str], source: str) -> Product:
-    images = [name for name in names if _IMAGE.fullmatch(_last(name))]
+    images = [name for name in names if BAND_FILE.fullmatch(_last(name))]
     if not images:
         raise SceneError(
             f"{source} must hold a Sentinel-2 product: MTD_MSIL1C.xml or MTD_MSIL2A.xml, or bands "
             "named like T24WWU_20210715T143749_B04.jp2, but holds neither. Check the path."
+        )
+    if any("/GRANULE/" in f"/{name}" for name in images):
+        raise SceneError(
+            f"{source} must hold MTD_MSIL1C.xml or MTD_MSIL2A.xml above GRANULE, but does not. Get "
+            "it again, whole, or pass the folder of its bands with offset=."
         )
     _check_one(images, source)
     metadata = _metadata_above(place.path) if isinstance(place, _Folder) else None
@@ -287,7 +304,7 @@ def _of_files(paths: Sequence[Path]) -> Product:
             f"Bands must be files, but there is no {', '.join(absent) or 'file in the list'}. "
             "Check the paths."
         )
-    others = [path.name for path in paths if not _IMAGE.fullmatch(path.name)]
+    others = [path.name for path in paths if not BAND_FILE.fullmatch(path.name)]
     if others:
         raise SceneError(
             "Files of bands must end in the band's name, as T24WWU_20210715T143749_B04.jp2 or "
@@ -302,12 +319,13 @@ def _of_files(paths: Sequence[Path]) -> Product:
 def _check_one(names: Sequence[str], source: str) -> None:
     """Loose bands are those of one tile, each there once at a resolution."""
     seen: dict[tuple[str, int | None], str] = {}
-    tiles = sorted({found[1] for name in names if (found := _TILE.search(_last(name)))})
-    if len(tiles) > 1:
-        raise SceneError(
-            f"{source} must hold bands of one tile, but holds {', '.join(tiles)}. Pass the files "
-            "of one as a list."
-        )
+    for what, pattern in (("tile", _TILE), ("date", _DATE)):
+        several = sorted({found[1] for name in names if (found := pattern.search(_last(name)))})
+        if len(several) > 1:
+            raise SceneError(
+                f"{source} must hold bands of one {what}, but holds {', '.join(several[:3])}"
+                f"{' ...' if len(several) > 3 else ''}. Pass the files of one as a list."
+            )
     for name, image in zip(names, _images(_Folder(Path()), names), strict=True):
         key = (image.band, image.side)
         if key in seen:
@@ -321,7 +339,7 @@ def _check_one(names: Sequence[str], source: str) -> None:
 def _images(place: _Place, names: Sequence[str]) -> tuple[Image, ...]:
     images = []
     for name in names:
-        if found := _IMAGE.fullmatch(_last(name)):
+        if found := BAND_FILE.fullmatch(_last(name)):
             side = found[2] or _side_folder(name)
             path = place.path_of(name)
             images.append(Image(found[1].upper(), int(side) if side else None, path))

@@ -14,10 +14,10 @@ import xarray as xr
 
 from csc_xr.dates import date_in_name
 from csc_xr.errors import CscWarning, SceneError
-from csc_xr.products.layers import BandFile, MaskFile, assemble
+from csc_xr.products.layers import TOP, BandFile, MaskFile, assemble
 from csc_xr.products.safe import BANDS, Image, Metadata, Product, find_product
 from csc_xr.products.target import Box, TargetGrid, grid_of, native_grid, settle_grid
-from csc_xr.raster import Chunks
+from csc_xr.raster import Chunks, open_raster
 
 SCL_CLASSES = {
     "no_data": 0,
@@ -71,7 +71,8 @@ def open_sentinel2(
     path : str, Path or sequence of them
         A ``.SAFE`` folder, its zip, a folder of loose bands (JP2 or GeoTIFF, with names that end
         in the band's, as ``_B04.jp2`` or ``_B04_10m.jp2``), or a list of such files. Metadata of
-        loose bands are looked for in the folders above them.
+        loose bands are looked for in the folders above them; without any, 0 is no data, or what
+        a GeoTIFF says itself.
     bands : sequence of str
         As ``B04``, or by common name: ``coastal``, ``blue``, ``green``, ``red``, ``rededge1``,
         ``rededge2``, ``rededge3``, ``nir``, ``nir08``, ``nir09``, ``cirrus``, ``swir16``,
@@ -125,7 +126,7 @@ def open_sentinel2(
         When loose bands have no metadata and `offset` is not given, so that it is taken for 0.
     """
     names = _band_names(bands)
-    classes = _classes(mask)
+    classes = masked_classes(mask)
     product = find_product(path)
     choices = {name: _images_of(product, name) for name in names}
     known = {image.path: native_grid(image.path) for name in names for image in choices[name]}
@@ -181,9 +182,26 @@ def _band_names(bands: Sequence[str]) -> list[str]:
     return names
 
 
-def _classes(mask: Sequence[str | int] | None) -> tuple[int, ...]:
-    given: Sequence[str | int] = CLOUD_AND_SHADOW if mask is None else mask
-    given = [given] if isinstance(given, str | int) else list(given)
+def masked_classes(mask: Sequence[str | int] | str | int | None) -> tuple[int, ...]:
+    """Give the numbers of the classes that are masked.
+
+    Parameters
+    ----------
+    mask : sequence of str or int, optional
+        Keys or values of :data:`SCL_CLASSES`; :data:`CLOUD_AND_SHADOW` by default.
+
+    Returns
+    -------
+    tuple of int
+        Ascending, each once.
+
+    Raises
+    ------
+    SceneError
+        When one is not known.
+    """
+    chosen = CLOUD_AND_SHADOW if mask is None else mask
+    given: list[str | int] = [chosen] if isinstance(chosen, str | int) else list(chosen)
     known: dict[str | int, int] = {number: number for number in SCL_CLASSES.values()}
     known.update(SCL_CLASSES)
     unknown = [entry for entry in given if entry not in known]
@@ -233,7 +251,10 @@ def _band_file(
     name: str, image: Image, metadata: Metadata | None, offset: float | None
 ) -> BandFile:
     if metadata is None:
-        return BandFile(BANDS[name], image.path, offset=_checked_offset(offset))
+        with open_raster(image.path) as dataset:
+            stated = dataset.nodatavals[0]
+        nodata = int(stated) if stated is not None and 0 < stated <= TOP else 0
+        return BandFile(BANDS[name], image.path, offset=_checked_offset(offset), nodata=nodata)
     gain = 10000.0 / metadata.quantification
     shift = metadata.offset_of(name) if offset is None else _checked_offset(offset)
     return BandFile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import date
@@ -14,9 +15,16 @@ from csc_xr.products.landsat import CLOUDS, qa_bits
 from csc_xr.products.layers import BandFile, MaskFile, assemble
 from csc_xr.products.mtl import COMMON_BANDS
 from csc_xr.products.safe import BANDS
-from csc_xr.products.sentinel2 import CLOUD_AND_SHADOW, SCL_CLASSES
+from csc_xr.products.sentinel2 import masked_classes
 from csc_xr.products.series import join_scenes
-from csc_xr.products.stac_items import Sign, StacProduct, find_band, read_item, scaling_of
+from csc_xr.products.stac_items import (
+    Sign,
+    StacProduct,
+    find_band,
+    number_of,
+    read_items,
+    scaling_of,
+)
 from csc_xr.products.target import Box, native_grid, settle_grid
 from csc_xr.raster import Chunks
 
@@ -50,9 +58,10 @@ def open_stac(
 
     Parameters
     ----------
-    items : pystac.Item, mapping, str, Path, or a sequence of these
-        Items of Sentinel-2 or Landsat, as objects, JSON, or paths of that. Assets on other
-        machines are read by GDAL (``https``, ``s3``, ``gs``).
+    items : pystac.Item, mapping, str, Path, or several of these
+        Items of Sentinel-2 or Landsat, as objects, JSON, or paths of that, and collections of
+        items as a search saves them. Assets on other machines are read by GDAL (``https``,
+        ``s3``, ``gs``).
     bands : sequence of str
         By common name (``red``) or as the product has them (``B04``).
     resolution, crs, box, box_crs, like, resampling : optional
@@ -83,8 +92,7 @@ def open_stac(
         When items cannot be read, lack a band, do not say how numbers become reflectance, or are
         of one time.
     """
-    several = isinstance(items, Sequence) and not isinstance(items, str)
-    products = [read_item(item) for item in (items if several else [items])]
+    products = read_items(items)
     if not products:
         raise SceneError("There must be at least one item, got none. Widen the search.")
     if not bands:
@@ -178,7 +186,7 @@ def search_stac(
             f"The catalogue {url} must answer the search, but does not: {error}. Check the "
             "address, collections and box (degrees, west first)."
         ) from error
-    return sorted(found, key=lambda item: str(read_item(item).time))
+    return sorted(found, key=lambda item: str(read_items(item)[0].time))
 
 
 def _cloud_cover(item: pystac.Item) -> float:
@@ -191,11 +199,13 @@ def _names(product: StacProduct, bands: Sequence[str]) -> list[tuple[str, ...]]:
     common = _common_bands(product)
     codes = {code.lower(): name for name, code in common.items()}
     names = []
-    for band in [bands] if isinstance(bands, str) else bands:
+    for band in map(str, [bands] if isinstance(bands, str) else bands):
         name = codes.get(band.lower(), band)
         # Catalogues call the near infrared of Landsat 8 nir08, as it is narrow.
         narrow = ["nir08"] if name == "nir" and "landsat" in product.platform else []
         names.append((name, *([common[name]] if name in common else []), name, *narrow))
+    if len({first for first, *_ in names}) < len(names):
+        raise SceneError(f"Each band can be there once, got {', '.join(bands)}. Correct bands=.")
     return names
 
 
@@ -219,8 +229,9 @@ def _band_file(
             f"{', '.join(product.assets) or 'no assets'}. Choose among them with bands=."
         )
     gain, shift = scaling_of(product, band, offset)
-    nodata = int(band.fields.get("nodata") or 0)
-    return BandFile(names[0], band.path, band.number, gain, shift, nodata)
+    nodata = number_of(product, band, "nodata", 0) or 0
+    none = int(nodata) if math.isfinite(nodata) else 0
+    return BandFile(names[0], band.path, band.number, gain, shift, none)
 
 
 def _mask_file(
@@ -228,21 +239,16 @@ def _mask_file(
 ) -> MaskFile | None:
     landsat = "landsat" in product.platform
     key = "qa_pixel" if landsat else "SCL"
-    found = None if mask == () else find_band(product, (key,), sign=sign)
-    if found is None and mask:
-        raise SceneError(
-            f"Item {product.name} must have an asset {key} to mask {', '.join(map(str, mask))}, "
-            "but has none, and so no such classes. Pass mask=() to mask nothing."
-        )
-    if found is None:
+    bits = qa_bits(CLOUDS if mask is None else mask) if landsat else 0
+    classes = () if landsat else masked_classes(mask)
+    if not classes and (not landsat or mask in ((), [])):
         return None
-    if landsat:
-        return MaskFile(found.path, found.number, bits=qa_bits(CLOUDS if mask is None else mask))
-    codes = tuple(SCL_CLASSES.get(str(entry), entry) for entry in mask or CLOUD_AND_SHADOW)
-    unknown = [str(code) for code in codes if code not in SCL_CLASSES.values()]
-    if unknown:
+    found = find_band(product, (key,), sign=sign)
+    if found is not None:
+        return MaskFile(found.path, found.number, values=classes, bits=bits)
+    if mask is not None:
         raise SceneError(
-            f"mask must hold classes of the scene classification, {', '.join(SCL_CLASSES)} or "
-            f"their numbers, got {', '.join(unknown)}. Correct mask=."
+            f"Item {product.name} must have an asset {key} to mask {mask}, but has none, and so no "
+            "such classes. Pass mask=() to mask nothing."
         )
-    return MaskFile(found.path, found.number, values=tuple(map(int, codes)))
+    return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,24 +91,31 @@ class BandAsset:
     fields: Mapping[str, Any]
 
 
-def read_item(item: object) -> StacProduct:
-    """Read a STAC item of any version from 1.0 on.
+def read_items(items: object) -> list[StacProduct]:
+    """Read STAC items of any version from 1.0 on.
 
     Parameters
     ----------
-    item : object
-        Path of its JSON file, the JSON as a mapping, or a ``pystac.Item``.
+    items : object
+        Path of a JSON file, the JSON as a mapping, or a ``pystac.Item``: an item, or a collection
+        of items as a search gives it; or several of these.
 
     Returns
     -------
-    StacProduct
-        What it says; nothing is looked up elsewhere.
+    list of StacProduct
+        What they say; nothing is looked up elsewhere.
 
     Raises
     ------
     SceneError
-        When it is no STAC item.
+        When something is no STAC item.
     """
+    one = isinstance(items, str | Path | Mapping) or hasattr(items, "to_dict")
+    entries = [items] if one or not isinstance(items, Iterable) else items
+    return [product for entry in entries for product in _read(entry)]
+
+
+def _read(item: object) -> list[StacProduct]:
     base = ""
     if isinstance(item, str | Path):
         path = Path(item)
@@ -123,19 +131,26 @@ def read_item(item: object) -> StacProduct:
     else:
         # Relative references stay as they are, and are made absolute below as for JSON.
         to_dict = getattr(item, "to_dict", None)
-        content = to_dict(transform_hrefs=False) if to_dict else None
+        content = to_dict(transform_hrefs=False) if to_dict else item
+    if isinstance(content, Mapping) and isinstance(content.get("features"), list):
+        return [_product(feature, base) for feature in content["features"]]
+    return [_product(content, base)]
+
+
+def _product(content: object, base: str) -> StacProduct:
     if not isinstance(content, Mapping) or not isinstance(content.get("assets"), Mapping):
-        kind = content.get("type") if isinstance(content, Mapping) else type(item).__name__
+        kind = content.get("type") if isinstance(content, Mapping) else type(content).__name__
         raise SceneError(
             "A STAC item must be a pystac.Item, its JSON, or the path of that, with assets, got "
             f"{kind or 'JSON of another kind'}. Take the items of a collection one by one."
         )
-    links = content.get("links") or []
+    links = [link for link in content.get("links") or [] if isinstance(link, Mapping)]
     own = [str(link.get("href", "")) for link in links if link.get("rel") == "self"]
+    assets = content["assets"].items()
     return StacProduct(
         name=str(content.get("id", "item")),
         properties=content.get("properties") or {},
-        assets=content["assets"],
+        assets={key: asset for key, asset in assets if isinstance(asset, Mapping)},
         base=base or (own[0] if own else ""),
     )
 
@@ -204,41 +219,84 @@ def scaling_of(item: StacProduct, band: BandAsset, offset: float | None) -> tupl
     ``earthsearch:boa_offset_applied`` goes first, then baselines before 04.00.
     """
     sentinel = "sentinel-2" in item.platform
-    scale = band.fields.get("scale", 0.0001 if sentinel else None)
+    scale = number_of(item, band, "scale", 0.0001 if sentinel else None)
     if scale is None:
         raise SceneError(
             f"Item {item.name} must say how numbers of {band.key} become reflectance "
             "(raster:bands or raster:scale), but does not. Open its files as an image, or as the "
             "product they are from."
         )
-    gain = _rounded(float(scale) * 10000)
+    if not 0 < scale < math.inf:
+        raise SceneError(
+            f"The scale of {band.key} in item {item.name} must be positive, got {scale:g}. Correct "
+            "the item."
+        )
+    gain = _rounded(scale * 10000)
     if offset is not None:
         return gain, _rounded(gain * offset)
-    stated = band.fields.get("offset")
-    applied = [item.properties[key] for key in _APPLIED if key in item.properties]
-    early = _before_offsets(item)
-    if any(applied) or (applied and early):
+    stated = number_of(item, band, "offset", None)
+    flags = [item.properties[key] for key in _APPLIED if key in item.properties]
+    applied = any(str(flag).lower() == "true" for flag in flags)
+    baseline = _baseline(item)
+    early = baseline is not None and baseline < 4
+    if applied or (flags and early) or (stated is None and (early or not sentinel)):
         stated = 0.0
-    if stated is None and (early or not sentinel):
-        stated = 0.0
-    if stated is None:
+    contradicts = stated == 0 and False in flags and baseline is not None and baseline >= 4
+    if stated is None or contradicts:
         raise SceneError(
             f"Item {item.name} must say which offset numbers of {band.key} have (raster:bands, "
-            "raster:offset, boa_offset_applied or a processing baseline before 04.00), but does "
-            "not. Pass offset=-1000 if the numbers are as ESA delivers them from baseline 04.00 "
-            "on, offset=0 if the catalogue took the offset off."
+            "raster:offset, boa_offset_applied or a processing baseline before 04.00), but "
+            f"{'says 0 and that it was not applied' if contradicts else 'does not'}. Pass "
+            "offset=-1000 if the numbers are as ESA delivers them from baseline 04.00 on, offset=0 "
+            "if the catalogue took the offset off."
         )
-    return gain, _rounded(float(stated) * 10000)
+    return gain, _rounded(stated * 10000)
 
 
 _NAMES = ("name", "common_name", "eo:common_name")
 
 
-def _before_offsets(item: StacProduct) -> bool:
-    """Whether the processing baseline is known, and earlier than 04.00."""
+def number_of(
+    item: StacProduct, band: BandAsset, field: str, default: float | None
+) -> float | None:
+    """Read a number that an item gives of a band.
+
+    Parameters
+    ----------
+    item : StacProduct
+        The item.
+    band : BandAsset
+        One of its bands.
+    field : str
+        ``scale``, ``offset`` or ``nodata``.
+    default : float or None
+        What is given where the item does not say.
+
+    Returns
+    -------
+    float or None
+        The number; may be NaN.
+
+    Raises
+    ------
+    SceneError
+        When it is something else.
+    """
+    value = band.fields.get(field, default)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise SceneError(
+            f"The {field} of {band.key} in item {item.name} must be a number, got {value!r}. "
+            "Correct the item."
+        ) from error
+
+
+def _baseline(item: StacProduct) -> float | None:
+    """Read the processing baseline as a number, where it is known."""
     found = [item.properties[key] for key in _BASELINES if item.properties.get(key) is not None]
     number = re.match(r"0*(\d+(?:\.\d+)?)", str(found[0])) if found else None
-    return number is not None and float(number.group(1)) < 4
+    return None if number is None else float(number.group(1))
 
 
 def _pixel_size(key: str) -> int:
@@ -248,7 +306,8 @@ def _pixel_size(key: str) -> int:
 
 def _bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Bands of an asset; ``eo:bands`` and ``raster:bands`` of STAC 1.0 become one list."""
-    lists = [asset.get(key) or [] for key in ("bands", "eo:bands", "raster:bands")]
+    given = [asset.get(key) for key in ("bands", "eo:bands", "raster:bands")]
+    lists = [bands if isinstance(bands, list) else [] for bands in given]
     count = max(map(len, lists))
     return [
         {key: value for band in lists for key, value in _entry(band, index)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import xarray as xr
@@ -21,6 +22,7 @@ Box = tuple[float, float, float, float]
 """Lowest x and y, highest x and y."""
 
 _EDGE = 1e-6  # of a pixel: a box that ends on the edge of a pixel touches no further one
+_LONGEST = 10**6  # rows or columns: what asks for more is metres taken for degrees
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def settle_grid(
     """
     _check_one_place(files)
     if like is not None:
-        if (crs, resolution, box, box_crs) != (None, None, None, None):
+        if any(setting is not None for setting in (crs, resolution, box, box_crs)):
             raise SceneError(
                 "like= settles the whole grid, so crs=, resolution=, box= and box_crs= must be "
                 "left out with it. Leave out one or the other."
@@ -174,7 +176,8 @@ def choose_grid(
         Sides of a pixel in units of that CRS. By default that of the file; in a CRS of other
         units the one that keeps the number of pixels along the diagonal.
     box : tuple of float, optional
-        Lowest x and y, highest x and y; all of the file by default.
+        Lowest x and y, highest x and y; all of the file by default. A box in degrees may cross the
+        antimeridian, with a lowest x above the highest, if the scene is in metres.
     box_crs : optional
         CRS of the box, that of the scene by default.
 
@@ -189,7 +192,8 @@ def choose_grid(
     Raises
     ------
     SceneError
-        When a setting cannot be used, or the box touches no pixel of the file.
+        When a setting cannot be used, the box touches no pixel of the file, the pixels would be
+        larger than the image or without number, or the antimeridian would cut the scene.
 
     Examples
     --------
@@ -217,6 +221,7 @@ def choose_grid(
     side = float(resolution) if resolution is not None else _nearest_resolution(native, goal)
     if wanted is None:
         wanted = _moved(native.bounds, native.crs, goal)
+    _check_size(side, wanted, _moved(native.bounds, native.crs, goal))
     left, bottom = (math.floor(edge / side + _EDGE) for edge in wanted[:2])
     right, top = (math.ceil(edge / side - _EDGE) for edge in wanted[2:])
     return TargetGrid(
@@ -246,13 +251,14 @@ def _check_one_place(files: Sequence[tuple[str, TargetGrid]]) -> None:
 def _box_in(box: Box | None, box_crs: CRS | None, goal: CRS | None) -> Box | None:
     if box is None:
         return None
-    numbers = list(box) if isinstance(box, Sequence) and not isinstance(box, str) else []
+    numbers = list(box) if isinstance(box, Iterable) else []
     if len(numbers) != 4 or not all(_is_number(number) for number in numbers):
         raise SceneError(
             f"box must be four numbers, lowest x and y, highest x and y, got {box!r}. Correct it."
         )
     left, bottom, right, top = map(float, numbers)
-    if not (left < right and bottom < top):
+    around = box_crs is not None and box_crs.is_geographic and box_crs != goal
+    if not ((left < right or (around and left > right)) and bottom < top):
         raise SceneError(
             f"box must be lowest x and y, then highest x and y, got {_box_text(numbers)}. "
             "Correct the order."
@@ -275,6 +281,11 @@ def _moved(box: Box, start: CRS | None, end: CRS | None) -> Box:
             f"The box {_box_text(box)} in {_crs_name(start)} must have a place in "
             f"{_crs_name(end)}, but has none. Check box= and box_crs=."
         )
+    if moved[0] > moved[2]:
+        raise SceneError(
+            f"A scene in {_crs_name(end)} must lie on one side of the antimeridian, but "
+            f"{_box_text(box)} in {_crs_name(start)} lies on both. Use a CRS in metres."
+        )
     return moved[0], moved[1], moved[2], moved[3]
 
 
@@ -284,8 +295,27 @@ def _check_touches(box: Box, native: TargetGrid, goal: CRS | None) -> None:
         return
     raise SceneError(
         f"The box must touch the image, which covers {_box_text(edges)} in {_crs_name(goal)}, got "
-        f"{_box_text(box)}. Correct box=, or say in box_crs= which CRS it is in."
+        f"{_box_text(box)}. Correct box=, or say in box_crs= which CRS it is in; check the CRS of "
+        "polygons that it was taken from."
     )
+
+
+def _check_size(side: float, wanted: Box, image: Box) -> None:
+    sizes = [math.ceil(length / side) for length in _sides(wanted)]
+    if side > max(_sides(image)):
+        asked = "larger than the whole image"
+    elif max(sizes) > _LONGEST:
+        asked = f"so small that the scene has {sizes[1]} x {sizes[0]}"
+    else:
+        return
+    raise SceneError(
+        f"resolution must be in the units of the scene's CRS, got {side:g}, which makes pixels "
+        f"{asked}. Correct resolution=, or choose another crs=."
+    )
+
+
+def _sides(box: Box) -> tuple[float, float]:
+    return box[2] - box[0], box[3] - box[1]
 
 
 def _touched(native: TargetGrid, box: Box) -> TargetGrid:
@@ -298,7 +328,10 @@ def _touched(native: TargetGrid, box: Box) -> TargetGrid:
     back = ~native.transform
     (one, two), (three, four) = back @ (box[0], box[3]), back @ (box[2], box[1])
     columns, rows = sorted((one, three)), sorted((two, four))
-    left, top = (max(0, math.floor(start + _EDGE)) for start in (columns[0], rows[0]))
+    left, top = (
+        min(max(0, math.floor(start + _EDGE)), length - 1)
+        for start, length in ((columns[0], native.width), (rows[0], native.height))
+    )
     right = min(native.width, math.ceil(columns[1] - _EDGE))
     bottom = min(native.height, math.ceil(rows[1] - _EDGE))
     return TargetGrid(
@@ -331,7 +364,7 @@ def _read_crs(value: Any, name: str) -> CRS:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _crs_name(crs: CRS | None) -> str:

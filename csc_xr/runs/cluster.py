@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import secrets
 import threading
 import time
@@ -74,6 +76,7 @@ def using_scheduler(
             memory_limit="auto" if memory_limit is None else memory_limit // count,
         )
         with cluster, Client(cluster, set_as_default=False) as client, client.as_current():
+            _set_up_workers(client, "csc_xr-end", _end_at_once)
             yield client
         return
     try:  # one that cannot connect must not stay behind as the default, where all work would wait
@@ -176,17 +179,7 @@ def watching_cluster(client: Any, listener: Callable[[int], None]) -> Iterator[N
     None
         Nothing; work runs inside the block.
     """
-    from distributed import WorkerPlugin
-
-    class Reporter(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
-        """Tells the scheduler about pixels; stays with the worker."""
-
-        name = "csc_xr-pixels"
-
-        def setup(self, worker: Any) -> None:
-            start_reporting(worker)
-
-    client.register_plugin(Reporter())
+    _set_up_workers(client, PIXEL_TOPIC, start_reporting)
     client.subscribe_topic(PIXEL_TOPIC, lambda event: listener(int(event[1])))
     try:
         yield
@@ -218,6 +211,27 @@ def start_reporting(worker: Any) -> None:
     watching = watching_pixels(count)
     watching.__enter__()
     _reporting.append(watching)  # for as long as the worker lives
+
+
+def _set_up_workers(client: Any, name: str, setup: Callable[[Any], None]) -> None:
+    """Call a function with each worker, also with those that come later."""
+    from distributed import WorkerPlugin
+
+    class SetUp(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+        """Stays with the worker."""
+
+        def setup(self, worker: Any) -> None:
+            setup(worker)
+
+    client.register_plugin(SetUp(), name=name)
+
+
+def _end_at_once(_: Any) -> None:
+    """Spare a process the seconds that Python takes to clear TensorFlow away, when it is done.
+
+    It would be killed meanwhile, with a warning.
+    """
+    atexit.register(os._exit, 0)
 
 
 def _look(mark: Path) -> tuple[bool, dict[str, str]]:

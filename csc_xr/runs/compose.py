@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import geopandas
+import pyogrio
 import pyogrio.errors
 import xarray as xr
 
@@ -210,6 +211,12 @@ def _cropped_to(
 
 def _read_polygons(path: Path) -> geopandas.GeoDataFrame:
     try:
+        layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+        if len(layers) != 1:
+            raise LabelError(
+                f"{path} must hold one layer of polygons, got {', '.join(layers) or 'none'}. Save "
+                "the one to crop to as a file of its own."
+            )
         polygons = geopandas.read_file(path, engine="pyogrio", columns=[])
     except (OSError, pyogrio.errors.DataSourceError) as error:
         raise LabelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,18 +16,19 @@ import pyogrio.errors
 import xarray as xr
 
 from csc_xr.dates import date_in_name
-from csc_xr.errors import LineError, ParameterError
+from csc_xr.errors import CscWarning, LineError, ParameterError
 from csc_xr.export import open_classes, write_table_csv
 from csc_xr.figures.fronts import overlay_figure, series_figure
-from csc_xr.files import check_output_folder, check_target
+from csc_xr.files import check_output_folder, check_target, read_json
 from csc_xr.fronts.extraction import Front, extract_front
 from csc_xr.fronts.margins import extract_margins
 from csc_xr.fronts.series import FrontSeries, front_series
 from csc_xr.fronts.settings import FrontSettings, check_classes, class_codes, in_pixels
-from csc_xr.grid import is_georeferenced
+from csc_xr.grid import is_georeferenced, same_grid
 from csc_xr.legend import ClassLegend
 from csc_xr.metres import with_pixel_size
 from csc_xr.polygons import class_polygons
+from csc_xr.record import RECORD_END
 from csc_xr.runs.fronts import (
     FrontFiles,
     find_digitised,
@@ -34,6 +36,7 @@ from csc_xr.runs.fronts import (
     open_all_digitised,
     write_front,
 )
+from csc_xr.stores import is_store
 from csc_xr.vector_styles import dated_style
 from csc_xr.vectors import front_frame, write_layers
 
@@ -71,6 +74,10 @@ def open_class_rasters(
 ) -> list[ClassRaster]:
     """Open class rasters and check that a front can be looked for in each.
 
+    ``<name>_classified.tif`` of a run that looked for a front has that front drawn over its
+    classes: where the run's record and store lie beside it, the classes of the store are taken.
+    In any other raster, a front drawn into it counts as glacier.
+
     Parameters
     ----------
     sources : sequence of str or Path
@@ -96,6 +103,11 @@ def open_class_rasters(
     LineError
         When a raster has no CRS and there is no pixel size, does not hold integers, or two have
         one name.
+
+    Warns
+    -----
+    CscWarning
+        When the classes of a store are taken in place of a file's.
     """
     rasters = [raster for source in sources for raster in _open(Path(source), pixel_size_m)]
     names = [raster.name for raster in rasters]
@@ -317,8 +329,7 @@ def _open(source: Path, pixel_size_m: float | None) -> Iterator[ClassRaster]:
 def _class_rasters(source: Path) -> Iterator[tuple[str, Any, xr.DataArray]]:
     """Names, dates and classes in a file or store."""
     stem = source.stem.removesuffix(_RESULT)
-    found = open_classes(source)
-    classes = found.get("pixel_class", next(iter(found.values())))
+    classes = _undrawn(source, _classes(source))
     leads = [dim for dim in ("time", "scene") if dim in classes.dims]
     if not leads:
         yield stem, date_in_name(stem), classes
@@ -328,6 +339,30 @@ def _class_rasters(source: Path) -> Iterator[tuple[str, Any, xr.DataArray]]:
         name = str(one.coords["scene"].values) if "scene" in one.coords else f"{stem}_{position}"
         date = one.coords["time"].values if "time" in one.coords else date_in_name(name)
         yield name, date, one.drop_vars(["time", "scene"], errors="ignore")
+
+
+def _classes(source: Path) -> xr.DataArray:
+    found = open_classes(source)
+    return found.get("pixel_class", next(iter(found.values())))
+
+
+def _undrawn(source: Path, classes: xr.DataArray) -> xr.DataArray:
+    """Give the classes that a run drew its front over, where they lie beside the file."""
+    store = source.with_suffix(".zarr")
+    record = source.with_name(f"{source.stem.removesuffix(_RESULT)}{RECORD_END}")
+    if store == source or not source.stem.endswith(_RESULT) or not is_store(store):
+        return classes
+    if "front" not in read_json(record).get("findings", {}):
+        return classes
+    own = _classes(store)
+    if not same_grid(own, classes):
+        return classes
+    warnings.warn(
+        f"{source} has a front drawn over its classes; those in {store.name} are taken.",
+        CscWarning,
+        stacklevel=2,
+    )
+    return own
 
 
 def _in_order(rasters: Sequence[ClassRaster]) -> list[ClassRaster]:

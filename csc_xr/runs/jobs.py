@@ -20,7 +20,7 @@ from csc_xr.errors import (
 )
 from csc_xr.files import check_output_folder, read_json
 from csc_xr.fronts.settings import class_codes
-from csc_xr.inputs import check_any_valid, note_wrong_nodata
+from csc_xr.inputs import check_any_valid, note_learned_scene, note_wrong_nodata
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.networks.bundle import Network
 from csc_xr.notes import heard_warnings
@@ -423,6 +423,7 @@ def _prepare(
         labels = None
         if label_path is not None:
             labels = open_labels(label_path, like=scene, legend=network.card.legend)
+            note_learned_scene(path.stem, network.card)
         lines = {} if settings.front is None else find_digitised(path)
         if settings.front is not None and "margin" in lines:
             class_codes(network.card.legend, land_classes(settings.front), "land")

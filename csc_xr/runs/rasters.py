@@ -70,7 +70,9 @@ def write_rasters(
             if "class" in values.dims:  # each band is called after its class
                 codes = values["class"].values.tolist()
                 values = values.assign_coords({"class": [legend.class_name(c) for c in codes]})
-            highest, unit = (np.log(len(legend.codes)), "nat") if name == "entropy" else (1.0, "1")
+            highest, unit = 1.0, "1"
+            if name == "entropy":  # which is 0 everywhere if there is one class
+                highest, unit = float(np.log(max(2, len(legend.codes)))), "nat"
             write_float_geotiff(
                 values, outputs[name], class_raster=classes, unit=unit, highest=highest
             )
@@ -105,7 +107,7 @@ def write_item(
     dict of str to Path
         ``item``, or nothing: STAC knows no item without a date.
     """
-    folder = outputs["record"].parent
+    path = outputs["record"].with_name(f"{job.name}{ITEM_END}")
     said = {
         "patch_size": record.parameters["patch_size"],
         "network": record.parameters["network"]["name"],
@@ -113,10 +115,10 @@ def write_item(
         **facts,
     }
     item = scene_item(
-        job.name, job.scene, outputs, folder=folder, legend=legend, record=record, facts=said
+        job.name, job.scene, outputs, folder=path.parent, legend=legend, record=record, facts=said
     )
     if item is None:
+        path.unlink(missing_ok=True)  # of an earlier run, whose scene had a date
         return {}
-    path = folder / f"{job.name}{ITEM_END}"
     write_json(item, path)
     return {"item": path}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 import traceback
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,8 +16,9 @@ from typing import Any, Protocol, TypeVar
 import dask
 
 from csc_xr.contexts import SharedContext
-from csc_xr.errors import CscError, OutputError, ResumeError
+from csc_xr.errors import CscError, CscWarning, OutputError, ResumeError
 from csc_xr.files import write_json
+from csc_xr.notes import heard_warnings
 from csc_xr.record import StageTimer
 from csc_xr.runs.jobs import Job
 from csc_xr.runs.locks import one_at_a_time
@@ -193,7 +195,8 @@ def run_on_cluster(
     """Do the work on many scenes, each a task of its own on a worker.
 
     A worker that dies loses no more than the chunks it was computing: its scenes go on elsewhere.
-    After a failure that the others would share, the rest is cancelled.
+    After a failure that the others would share, the rest is cancelled. Workers do not show what
+    they warn of: it is told here.
 
     Parameters
     ----------
@@ -210,6 +213,11 @@ def run_on_cluster(
         Each, in the order they end.
     outcome : object or Failure
         What it gives.
+
+    Warns
+    -----
+    CscWarning
+        With each warning of a worker.
     """
     from distributed import as_completed
 
@@ -221,7 +229,9 @@ def run_on_cluster(
         task = futures.pop(future)
         error = future.exception()
         if error is None:
-            outcome = future.result()
+            outcome, heard = future.result()
+            for message in heard:
+                warnings.warn(message, CscWarning, stacklevel=2)
         else:  # the worker itself was lost, several times
             outcome = Failure(task.name, f"{type(error).__name__}: {error}")
         future.release()
@@ -272,10 +282,10 @@ def threads_per_scene(client: Any, n_scenes: int) -> int:
 _local_dask: dict[int, SharedContext] = {}
 
 
-def _run_on_worker(task: SceneTask, threads: int) -> Any:
+def _run_on_worker(task: SceneTask, threads: int) -> tuple[Any, list[str]]:
     # Inside a task Dask would send chunks back to the cluster; a scene stays with its worker.
     local = _local_dask.setdefault(
         threads, SharedContext(lambda: dask.config.set(scheduler="threads", num_workers=threads))
     )
-    with local.held():
-        return run_here(task, StageTimer())
+    with local.held(), heard_warnings(shown=False) as heard:
+        return run_here(task, StageTimer()), heard

@@ -68,6 +68,8 @@ def extend_store(
         The classes.
     """
     lead = str(stack.dims[0])
+    for left in path.rglob(".z*.partial"):  # of a run that was killed while it made room
+        left.unlink(missing_ok=True)
     group = zarr.open_group(path, mode="r+")
     for _, array in group.arrays():
         dims = getattr(array.metadata, "dimension_names", None) or array.attrs.get(

@@ -125,12 +125,17 @@ def resolve(
 ) -> nodes.Node | None:
     """Lead from where a name is defined to where it is public; what is not public has no link."""
     target = str(node.get("reftarget", ""))
-    if node.get("refdomain") != "py" or not target.startswith("csc_xr."):
+    if node.get("refdomain") != "py":
+        return None
+    where = env.domains.python_domain
+    if f"csc_xr.errors.{target}" in where.objects:  # docstrings name errors without their module
+        name = f"csc_xr.errors.{target}"
+        return where.resolve_xref(env, str(node["refdoc"]), app.builder, "exc", name, node, text)
+    if not target.startswith("csc_xr."):
         return None
     module, _, last = target.rpartition(".")
     public = getattr(csc_xr, last, None) if last in csc_xr.__all__ else None
     if public is not None and getattr(public, "__module__", "") == module:
-        where = env.domains.python_domain
         return where.resolve_xref(
             env, str(node["refdoc"]), app.builder, "obj", f"csc_xr.{last}", node, text
         )

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import keras
 import xarray as xr
 
 from csc_xr.errors import CscWarning, NetworkError, ParameterError, TileError
@@ -15,6 +14,7 @@ from csc_xr.networks.builders import LEARNING_RATES, TileArchitecture, build_til
 from csc_xr.networks.bundle import Network, open_network
 from csc_xr.networks.initial import copy_weights, load_application_weights
 from csc_xr.networks.outputs import continued
+from csc_xr.networks.runtime import keras
 from csc_xr.tiles.layout import band_names, tile_legend, tile_size
 
 GOING_ON_RATE = 1e-5

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from csc_xr.networks.bundle import Network
 from csc_xr.networks.card import NetworkCard
 from csc_xr.networks.outputs import common_sums, with_common_outputs
 from csc_xr.networks.precision import choose_precision, with_precision
+from csc_xr.networks.runtime import keras
 from csc_xr.priorities import check_seed
 from csc_xr.tiles.keys import class_key_of
 from csc_xr.tiles.layout import band_names, tile_legend, tile_size, validate_tiles

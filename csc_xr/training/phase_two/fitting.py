@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-import keras
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from csc_xr.networks.builders import build_patch_network
 from csc_xr.networks.bundle import Network
 from csc_xr.networks.card import NetworkCard
 from csc_xr.networks.pixelwise import PixelClassifier
+from csc_xr.networks.runtime import keras
 from csc_xr.training.phase_two.sampling import Samples
 
 Progress = Callable[[int, int], None]

@@ -30,7 +30,7 @@ from csc_xr.grid import is_georeferenced, scene_transform
 from csc_xr.legend import NODATA_CODE, ClassLegend
 from csc_xr.raster import open_raster
 from csc_xr.scanlines import Floats, Rings, Scanlines, to_pixels
-from csc_xr.scene import valid_pixels, validate_scene
+from csc_xr.scene import scene_like, valid_pixels
 
 Overlaps = Literal["later", "smaller", "refuse"]
 
@@ -63,7 +63,7 @@ def rasterize_labels(
         Polygons and multipolygons, or a GeoPackage, shapefile or GeoJSON of them, in any CRS.
         Those outside the scene do not matter.
     like : xarray.DataArray
-        The scene.
+        The scene, or any raster of dims (y, x) on its grid, such as the classes of a result.
     attribute : str
         The column that holds the classes: codes of the legend, or names, capitals or not. 0 or
         ``Unclassified`` takes the class away from what lies below.
@@ -71,7 +71,8 @@ def rasterize_labels(
         The classes. Codes that results only display count as unlabelled.
     overlaps : {"later", "smaller", "refuse"}
         Which polygon has a pixel that several claim: that of the later row; that of the smaller
-        area, and of equal ones the later; or none, which is an error where their classes differ.
+        area (in the CRS of the polygons), and of equal ones the later; or none, which is an error
+        where their classes differ.
     layer : str, optional
         Which layer of a file with several.
 
@@ -110,7 +111,7 @@ def rasterize_labels(
         raise ParameterError(
             f"overlaps must be one of {', '.join(get_args(Overlaps))}, got {overlaps!r}."
         )
-    scene = validate_scene(like)
+    scene = scene_like(like)
     given = isinstance(polygons, geopandas.GeoDataFrame)
     name = "the polygons" if given else str(polygons)
     frame = polygons if given else _read(Path(polygons), layer)

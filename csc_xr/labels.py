@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from csc_xr.errors import CscWarning, LabelError, SceneError
 from csc_xr.grid import is_georeferenced, pixel_map
 from csc_xr.legend import NODATA_CODE, ClassLegend
-from csc_xr.scene import open_scene, scene_transform, valid_pixels, validate_scene
+from csc_xr.scene import open_scene, scene_like, scene_transform, valid_pixels
 
 _NEAR = 0.01  # of a pixel: grids that lie nearer to each other are one
 
@@ -100,8 +100,7 @@ def open_labels(path: str | Path, *, like: xr.DataArray, legend: ClassLegend) ->
     CscWarning
         When the labels are resampled, or only one of labels and scene is georeferenced.
     """
-    on_grid = isinstance(like, xr.DataArray) and set(like.dims) == {"y", "x"}
-    scene = validate_scene(like.expand_dims("band") if on_grid else like)
+    scene = scene_like(like)
     source = Path(path)
     try:
         raster = open_scene(source)

@@ -190,6 +190,28 @@ def validate_scene(scene: xr.DataArray) -> xr.DataArray:
     return with_aligned_valid(scene)
 
 
+def scene_like(raster: xr.DataArray) -> xr.DataArray:
+    """Take any raster as the scene whose grid is meant.
+
+    Parameters
+    ----------
+    raster : xarray.DataArray
+        A scene, or a raster of dims (y, x), such as the classes of a result.
+
+    Returns
+    -------
+    xarray.DataArray
+        A scene; a raster of dims (y, x) is its one band. Lazy.
+
+    Raises
+    ------
+    SceneError
+        As :func:`validate_scene` does.
+    """
+    on_grid = isinstance(raster, xr.DataArray) and set(raster.dims) == {"y", "x"}
+    return validate_scene(raster.expand_dims("band") if on_grid else raster)
+
+
 def valid_pixels(scene: xr.DataArray) -> xr.DataArray:
     """Find the pixels that hold data.
 

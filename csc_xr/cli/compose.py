@@ -48,7 +48,10 @@ def compose(
         float | None, typer.Option(help="Pixel size of the result (default: that of the bands).")
     ] = None,
     resampling: Annotated[
-        str, typer.Option(help="nearest, bilinear or cubic, where pixels are not the product's.")
+        str,
+        typer.Option(
+            help="nearest, bilinear, cubic, average or lanczos, where pixels are not the product's."
+        ),
     ] = "bilinear",
     mask: Annotated[
         bool, typer.Option("--mask/--no-mask", help="Mask clouds and their shadows, where known.")

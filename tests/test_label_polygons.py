@@ -322,7 +322,9 @@ def test_commands(tmp_path: Path) -> None:
     areas = tmp_path / "training_areas.gpkg"
     drawn([shapely.box(2, 3, 7, 9)], ["Mélange"]).to_file(areas)
     said = run("rasterize", areas, "--like", image, "--legend", "glacier")
-    assert said.splitlines()[2].split() == ["Mélange", "30", "0.30"]
+    rows = [line.split() for line in said.splitlines()]
+    assert ["Mélange", "30", "0.30"] in rows
+    assert ["Bedrock", "0", "0.00"] in rows  # a class that nobody drew is told
     written = find_labels(image)
     assert written == tmp_path / "SCLS_fjord.tif"
     expected = labels(areas, legend=GLACIER)

@@ -31,7 +31,7 @@ def application() -> Any:
         ("classify a.tif", "with overwrite=True (--overwrite).", "with --overwrite."),
         ("classify a.tif", "Choose another, or pass overwrite=True.",
          "Choose another, or pass --overwrite."),
-        ("classify a.tif", "open it with band_names=(...).", "open it with --band-names (...)."),
+        ("classify a.tif", "open it with band_names=(...).", "open it with --band-names LIST."),
         ("rasterize a.gpkg", "pass overlaps='later'.", "pass --overlaps later."),
         ("model info a.h5", "Pass codes= with the codes.", "Pass --codes with the codes."),
         ("stack a.zarr", "Pass times= to open_stack.", "Pass times= to open_stack."),

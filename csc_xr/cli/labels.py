@@ -70,7 +70,7 @@ def polygons(
         Path, typer.Argument(help="Class raster: a file, or the store of a result.")
     ],
     out: Annotated[Path, typer.Option(help="File to write: .gpkg or .geojson.")],
-    legend: options.LegendName = None,
+    legend: options.RasterLegend = None,
     min_area_m2: Annotated[
         float, typer.Option(help="Leave out polygons smaller than this, in square metres.")
     ] = 0.0,
@@ -81,13 +81,11 @@ def polygons(
 
     from csc_xr.export import open_classes
     from csc_xr.files import check_target
-    from csc_xr.label_polygons import raster_legend
-    from csc_xr.legend import open_legend
     from csc_xr.polygons import class_polygons
     from csc_xr.vectors import write_lines
 
     check_target(out, folder=False, overwrite=overwrite)
-    known = raster_legend(classes) if legend is None else open_legend(legend)
+    known = options.legend_of(classes, legend)
     found = open_classes(classes)
     raster = found.get("pixel_class", next(iter(found.values())))
     pieces = class_polygons(raster, known, min_area_m2=min_area_m2)
@@ -115,7 +113,8 @@ def _print_pixels(target: Path, legend: ClassLegend) -> None:
     table = pd.DataFrame({"Class": counts["class_name"].values, "Pixels": counts.values})
     if labels.rio.crs is not None:
         table["Hectares"] = table["Pixels"] * pixel_area_m2(labels) / 10_000
-    _print_table(table[table["Pixels"] > 0])
+    told = counts["code"].isin(legend.codes).values | (counts.values > 0)
+    _print_table(table[told])
 
 
 def _print_table(table: pd.DataFrame) -> None:

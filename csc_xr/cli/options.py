@@ -13,11 +13,19 @@ from csc_xr.errors import ParameterError
 
 if TYPE_CHECKING:
     from csc_xr.fronts.settings import FrontSettings
+    from csc_xr.legend import ClassLegend
     from csc_xr.workflow import ClassifySettings
 
 ModelPath = Annotated[Path, typer.Option("--model", help="Tile network: .keras or legacy .h5.")]
 LegendName = Annotated[
     str | None, typer.Option(help="'glacier', 'river', or a JSON or CSV file of classes.")
+]
+RasterLegend = Annotated[
+    str | None,
+    typer.Option(
+        help="'glacier', 'river', or a JSON or CSV file of classes (default: what a class GeoTIFF "
+        "of csc_xr carries)."
+    ),
 ]
 BandNames = Annotated[str | None, typer.Option(help="Names of the bands: red,green,blue,nir.")]
 Scale = Annotated[
@@ -182,6 +190,14 @@ def computing(
                 "threads (--nthreads) or more memory (--memory-limit)."
             )
         yield client
+
+
+def legend_of(raster: Path, given: str | None) -> ClassLegend:
+    """Give the legend that was named, or else the one that a class raster carries."""
+    from csc_xr.label_polygons import raster_legend
+    from csc_xr.legend import open_legend
+
+    return raster_legend(raster) if given is None else open_legend(given)
 
 
 def words(text: str | None) -> list[str] | None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from csc_xr.accuracy.areas import AreaEstimates
 
-Legend = Annotated[str, typer.Option(help="'glacier', 'river', or a JSON or CSV file.")]
-
 
 @app.command()
 def evaluate(
@@ -31,7 +29,7 @@ def evaluate(
             "same place: a raster, or points in a .csv or vector file. More pairs are pooled.",
         ),
     ],
-    legend: Legend,
+    legend: options.RasterLegend = None,
     out: Annotated[Path | None, typer.Option(help="CSV file for the scores.")] = None,
     tidy: Annotated[
         Path | None, typer.Option(help="CSV file for all scores, to filter and plot.")
@@ -54,9 +52,9 @@ def evaluate(
     from csc_xr.accuracy.scores import classification_report, tidy_scores
     from csc_xr.evaluation import count_files, estimate_file_areas, pool_counts
     from csc_xr.export import write_table_csv
-    from csc_xr.legend import open_legend
 
-    known, pairs = open_legend(legend), _pairs(files, areas=areas is not None)
+    pairs = _pairs(files, areas=areas is not None)
+    known = options.legend_of(pairs[0][0], legend)
     targets = [file.absolute() for file in (out, tidy, areas) if file is not None]
     if len(set(targets)) < len(targets):
         raise ParameterError(
@@ -91,8 +89,8 @@ def sample_points(
     classes: Annotated[
         Path, typer.Argument(help="Class raster: GeoTIFF, PNG or a result's .zarr.")
     ],
-    legend: Legend,
     out: Annotated[Path, typer.Option(help="File for the points: .gpkg, .geojson or .csv.")],
+    legend: options.RasterLegend = None,
     per_class: Annotated[int | None, typer.Option(help="Points in each class.")] = None,
     total: Annotated[
         int | None,
@@ -110,7 +108,6 @@ def sample_points(
     """Draw random points in each class of a map, to label them and evaluate the map with them."""
     from csc_xr.accuracy.points import draw_validation_points
     from csc_xr.export import open_classes
-    from csc_xr.legend import open_legend
 
     rasters = open_classes(classes)
     if len(rasters) > 1 and phase not in rasters:
@@ -118,7 +115,7 @@ def sample_points(
     raster = rasters[phase] if phase in rasters else next(iter(rasters.values()))
     _check_points_file(out, raster, overwrite=overwrite)
     points = draw_validation_points(
-        raster, legend=open_legend(legend),
+        raster, legend=options.legend_of(classes, legend),
         per_class=per_class, total=total, least=least, seed=seed,
     )  # fmt: skip
     _write_points(points, out)

@@ -18,8 +18,9 @@ _ARGUMENT = re.compile(
 def as_options(message: str, application: Any, words: Sequence[str]) -> str:
     """Put options where a message names the arguments that stand for them in Python.
 
-    ``Pass offset=-1000`` becomes ``Pass --offset -1000`` for a command that has the option, and
-    ``overwrite=True (--overwrite)`` becomes ``--overwrite``. The rest stays as it is.
+    ``Pass offset=-1000`` becomes ``Pass --offset -1000`` for a command that has the option,
+    ``bands=(...)`` becomes ``--bands LIST``, and ``overwrite=True (--overwrite)`` becomes
+    ``--overwrite``. The rest stays as it is.
 
     Parameters
     ----------
@@ -47,7 +48,8 @@ def as_options(message: str, application: Any, words: Sequence[str]) -> str:
         if option.is_flag:
             off = value in ("()", "False") and option.secondary_opts
             return (option.secondary_opts if off else option.opts)[0]
-        return f"{option.opts[0]} {value.strip(chr(39))}".rstrip()
+        value = "LIST" if value == "(...)" else value.strip("'")
+        return f"{option.opts[0]} {value}".rstrip()
 
     return _ARGUMENT.sub(reworded, message)
 

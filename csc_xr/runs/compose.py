@@ -131,8 +131,9 @@ def compose(
 def _check_ending(target: Path, paths: Sequence[Path]) -> None:
     allowed = {".zarr"} if len(paths) > 1 else {".zarr"} | _GEOTIFF
     if target.suffix not in allowed:
+        what = "One product is" if len(paths) == 1 else f"{len(paths)} products are"
         raise ParameterError(
-            f"{len(paths)} product(s) are written as {' or '.join(sorted(allowed))}, got "
+            f"{what} written as {' or '.join(sorted(allowed))}, got "
             f"{target.name}. A GeoTIFF holds one scene; a stack is a Zarr store."
         )
 

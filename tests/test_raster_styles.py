@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,6 +10,7 @@ import pytest
 import xarray as xr
 from affine import Affine
 from rasterio.crs import CRS
+from styles_for_tests import seen_by_qgis
 
 from csc_xr.errors import LegendError, ParameterError
 from csc_xr.export import (
@@ -26,7 +23,6 @@ from csc_xr.grid import place
 from csc_xr.legend import GLACIER, ClassLegend, LegendClass
 from csc_xr.raster_styles import class_raster_style, flag_raster_style, value_raster_style
 
-QGIS_PYTHON = os.environ.get("QGIS_PYTHON", "/usr/bin/python3")
 NAMES = [[entry.name, entry.colour] for entry in GLACIER.classes]
 
 
@@ -65,18 +61,6 @@ def test_flags_have_two_entries() -> None:
         ("0", "agree"),
         ("1", "differ"),
     ]
-
-
-def seen_by_qgis(*sources: str) -> list[dict[str, Any]]:
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": "/tmp"}  # noqa: S108
-    probe = [QGIS_PYTHON, "-c", "import qgis.core"]
-    if not Path(QGIS_PYTHON).exists() or subprocess.run(probe, capture_output=True).returncode:
-        pytest.skip(f"QGIS is not installed for {QGIS_PYTHON} (Debian: python3-qgis)")
-    script = Path(__file__).with_name("qgis_for_tests.py")
-    done = subprocess.run(
-        [QGIS_PYTHON, script, *sources], env=environment, capture_output=True, text=True, check=True
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_qgis_opens_rasters_in_their_styles(tmp_path: Path) -> None:

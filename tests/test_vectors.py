@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import sqlite3
-import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from pyogrio.errors import DataLayerError
 from pyproj import CRS
 from rasters_for_tests import NORTH_UP
 from shapely import LineString, MultiLineString, Point, box
+from styles_for_tests import seen_by_qgis
 
 from csc_xr.errors import LineError, OutputError, ParameterError
 from csc_xr.fronts.extraction import Front
@@ -35,7 +34,6 @@ from csc_xr.vector_styles import box_style, class_style, dated_style, line_style
 from csc_xr.vectors import front_frame, write_layers, write_lines
 
 LINE = LineString([(330000.123456789, 5822000.5), (330400.0, 5821900.25), (330650.0, 5821950.0)])
-QGIS_PYTHON = "/usr/bin/python3"
 
 
 def front(outcome: str = "found", **measures: float) -> Front:
@@ -369,18 +367,6 @@ def test_dates_that_make_no_style() -> None:
         dated_style([None, np.datetime64("NaT")])
     quoted = renderer(dated_style([datetime.date(2020, 1, 1)], field='day "of" image').qml)
     assert quoted.get("attr") == 'to_int(format_date("day ""of"" image", \'yyyyMMdd\'))'
-
-
-def seen_by_qgis(*sources: str) -> list[dict[str, Any]]:
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": "/tmp"}  # noqa: S108
-    probe = [QGIS_PYTHON, "-c", "import qgis.core"]
-    if not Path(QGIS_PYTHON).exists() or subprocess.run(probe, capture_output=True).returncode:
-        pytest.skip(f"QGIS is not installed for {QGIS_PYTHON} (Debian: python3-qgis)")
-    script = Path(__file__).with_name("qgis_for_tests.py")
-    done = subprocess.run(
-        [QGIS_PYTHON, script, *sources], env=environment, capture_output=True, text=True, check=True
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_qgis_shows_layers_in_their_styles(tmp_path: Path) -> None:

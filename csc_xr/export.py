@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from csc_xr.geotiff import (
     NO_FLAG,
     NO_NUMBER,
     RasterForm,
+    Written,
     check_written,
     checked_flags,
     gdal_writing,
@@ -127,19 +128,7 @@ def write_class_geotiff(
     ParameterError
         When the raster is not uint8 on (y, x), or holds codes that the legend does not have.
     """
-    _check_class_raster(class_raster)
-    target = Path(path)
-    with (
-        replacing(target) as made,
-        replacing(_sidecar(target)) as sidecar,
-        replacing(style_path(target)) as style,
-        _row_source(class_raster, target) as rows,
-        scratch_folder(target) as scratch,
-    ):
-        written = write_cog(rows, made, target=target, form=_class_form(legend), scratch=scratch)
-        sidecar.write_bytes(category_xml(legend, written.by_code))
-        style.write_text(class_raster_style(legend), encoding="utf-8")
-    _remove_stale(target, suffixes=_STALE_SUFFIXES[1:])
+    _write_classes(class_raster, Path(path), legend, write_cog)
 
 
 def write_class_png(class_raster: xr.DataArray, path: str | Path, *, legend: ClassLegend) -> None:
@@ -164,24 +153,7 @@ def write_class_png(class_raster: xr.DataArray, path: str | Path, *, legend: Cla
     ParameterError
         When the raster is not uint8 on (y, x), or holds codes that the legend does not have.
     """
-    _check_class_raster(class_raster)
-    target = Path(path)
-    with (
-        replacing(target) as made,
-        replacing(_sidecar(target)) as sidecar,
-        replacing(style_path(target)) as style,
-        _row_source(class_raster, target) as rows,
-        scratch_folder(target) as scratch,
-    ):
-        # The PNG driver of GDAL can only copy a dataset, not take windows.
-        plain = scratch / "classes.tif"
-        written = write_geotiff(rows, plain, target=target, form=_class_form(legend))
-        with gdal_writing(target):
-            rasterio.shutil.copy(plain, made, driver="PNG")
-        check_written(made, written.checksum, target=target)
-        sidecar.write_bytes(category_xml(legend, written.by_code))
-        style.write_text(class_raster_style(legend), encoding="utf-8")
-    _remove_stale(target, suffixes=_STALE_SUFFIXES[1:])
+    _write_classes(class_raster, Path(path), legend, _write_png)
 
 
 def write_float_geotiff(
@@ -365,10 +337,38 @@ def write_table_csv(table: pd.DataFrame, path: str | Path) -> None:
         table.to_csv(made, index=False, encoding="utf-8", lineterminator="\n")
 
 
-def _class_form(legend: ClassLegend) -> RasterForm:
-    return RasterForm(
+def _write_classes(
+    class_raster: xr.DataArray, target: Path, legend: ClassLegend, write: Callable[..., Written]
+) -> None:
+    """Write a class raster with its attribute table and style, all of them or none."""
+    _check_class_raster(class_raster)
+    form = RasterForm(
         np.dtype(np.uint8), nodata=NODATA_CODE, legend=legend, overviews="mode", counted=True
     )
+    with (
+        replacing(target) as made,
+        replacing(_sidecar(target)) as sidecar,
+        replacing(style_path(target)) as style,
+        _row_source(class_raster, target) as rows,
+        scratch_folder(target) as scratch,
+    ):
+        written = write(rows, made, target=target, form=form, scratch=scratch)
+        sidecar.write_bytes(category_xml(legend, written.by_code))
+        style.write_text(class_raster_style(legend), encoding="utf-8")
+    _remove_stale(target, suffixes=_STALE_SUFFIXES[1:])
+
+
+def _write_png(
+    raster: xr.DataArray, made: Path, *, target: Path, form: RasterForm, scratch: Path
+) -> Written:
+    """Write a PNG and read it back, as :func:`csc_xr.geotiff.write_cog` does a GeoTIFF."""
+    # The PNG driver of GDAL can only copy a dataset, not take windows.
+    plain = scratch / "classes.tif"
+    written = write_geotiff(raster, plain, target=target, form=form)
+    with gdal_writing(target):
+        rasterio.shutil.copy(plain, made, driver="PNG")
+    check_written(made, written.checksum, target=target)
+    return written
 
 
 def _scene_form(scene: xr.DataArray) -> RasterForm:

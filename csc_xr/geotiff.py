@@ -22,10 +22,11 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from csc_xr.errors import ParameterError
+from csc_xr.errors import LegendError, ParameterError
 from csc_xr.files import write_error
 from csc_xr.grid import is_georeferenced, scene_transform
 from csc_xr.legend import ClassLegend
+from csc_xr.raster import open_raster
 
 FLOAT_SCALE = 0.0001
 """Step between neighbouring values of confidence and the like in a GeoTIFF."""
@@ -39,6 +40,7 @@ NO_FLAG = 255
 Overviews = Literal["nearest", "mode", "average"]
 
 _ROWS_AT_ONCE = 512
+_LEGEND_TAG = "CSC_LEGEND"
 # What GDAL takes from each number before it compresses, by kind of dtype (c: classes).
 _PREDICTORS = {"c": "NO", "u": "STANDARD", "i": "STANDARD", "f": "FLOATING_POINT"}
 # No side files; what GDAL holds in memory does not grow with the memory there is.
@@ -350,6 +352,44 @@ def checked_flags(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return values
 
 
+def raster_legend(path: str | Path) -> ClassLegend:
+    """Read the legend that a class GeoTIFF carries.
+
+    Parameters
+    ----------
+    path : str or Path
+        What :func:`csc_xr.export.write_class_geotiff` wrote.
+
+    Returns
+    -------
+    ClassLegend
+        From the tag ``CSC_LEGEND`` of the file.
+
+    Raises
+    ------
+    LegendError
+        When the file has no such tag, or something else in it.
+    SceneError
+        When the file cannot be read.
+    """
+    content = None
+    if not Path(path).is_dir():  # a store of results
+        with open_raster(Path(path)) as file:
+            content = file.tags().get(_LEGEND_TAG)
+    if content is None:
+        raise LegendError(
+            f"The classes in {path} need a legend, but it carries none. "
+            "Pass the one they were made with (--legend)."
+        )
+    try:
+        return ClassLegend.from_dict(json.loads(content))
+    except json.JSONDecodeError as error:
+        raise LegendError(
+            f"The tag CSC_LEGEND of {path} must be JSON, but cannot be read: {error}. "
+            "Pass the legend (--legend)."
+        ) from error
+
+
 def _profile(raster: xr.DataArray, form: RasterForm) -> dict[str, Any]:
     height, width = raster.shape[-2:]
     block = _block(height, width)
@@ -390,7 +430,8 @@ def _describe(file: Any, raster: xr.DataArray, form: RasterForm) -> None:
     if table:
         file.write_colormap(1, table)
     if form.legend is not None:
-        file.update_tags(CSC_LEGEND=json.dumps(form.legend.to_dict(), ensure_ascii=False))
+        content = json.dumps(form.legend.to_dict(), ensure_ascii=False)
+        file.update_tags(**{_LEGEND_TAG: content})
 
 
 def _count(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 import warnings
 from collections.abc import Iterable
@@ -25,10 +24,9 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from csc_xr.blockwise import map_places
-from csc_xr.errors import CscWarning, LabelError, LegendError, ParameterError
+from csc_xr.errors import CscWarning, LabelError, ParameterError
 from csc_xr.grid import is_georeferenced, scene_transform
 from csc_xr.legend import NODATA_CODE, ClassLegend
-from csc_xr.raster import open_raster
 from csc_xr.scanlines import Floats, Rings, Scanlines, to_pixels
 from csc_xr.scene import scene_like, valid_pixels
 
@@ -127,44 +125,6 @@ def rasterize_labels(
     painted = map_places(_paint, empty, dtype=np.uint8, argument=scanlines)
     labels = valid_pixels(scene).copy(data=painted).rename("labels")
     return labels.assign_attrs(legend.flag_attributes(), source=name)
-
-
-def raster_legend(path: str | Path) -> ClassLegend:
-    """Read the legend that a class GeoTIFF carries.
-
-    Parameters
-    ----------
-    path : str or Path
-        What :func:`csc_xr.export.write_class_geotiff` wrote.
-
-    Returns
-    -------
-    ClassLegend
-        From the tag ``CSC_LEGEND`` of the file.
-
-    Raises
-    ------
-    LegendError
-        When the file has no such tag, or something else in it.
-    SceneError
-        When the file cannot be read.
-    """
-    content = None
-    if not Path(path).is_dir():  # a store of results
-        with open_raster(Path(path)) as file:
-            content = file.tags().get("CSC_LEGEND")
-    if content is None:
-        raise LegendError(
-            f"The classes in {path} need a legend, but it carries none. "
-            "Pass the one they were made with (--legend)."
-        )
-    try:
-        return ClassLegend.from_dict(json.loads(content))
-    except json.JSONDecodeError as error:
-        raise LegendError(
-            f"The tag CSC_LEGEND of {path} must be JSON, but cannot be read: {error}. "
-            "Pass the legend (--legend)."
-        ) from error
 
 
 def _read(path: Path, layer: str | None) -> geopandas.GeoDataFrame:

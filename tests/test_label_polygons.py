@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 
 from csc_xr.cli import app
 from csc_xr.errors import CscWarning, LabelError, LegendError, OutputError, ParameterError
+from csc_xr.geotiff import raster_legend
 from csc_xr.grid import place, scene_transform
-from csc_xr.label_polygons import raster_legend, rasterize_labels
+from csc_xr.label_polygons import rasterize_labels
 from csc_xr.labels import find_labels, open_labels
 from csc_xr.legend import GLACIER, ClassLegend, LegendClass
 from csc_xr.metres import with_pixel_size

@@ -22,7 +22,7 @@ from rasters_for_tests import never, write_raster
 import csc_xr.products.layers as layers_module
 from csc_xr.errors import SceneError
 from csc_xr.jp2 import jp2_shortfall
-from csc_xr.products.layers import BandFile, MaskFile, assemble, band_numbers
+from csc_xr.products.layers import BandFile, MaskFile, assemble
 from csc_xr.products.target import TargetGrid, choose_grid, native_grid
 from csc_xr.products.warp import RESAMPLING
 from csc_xr.raster import path_in_zip
@@ -125,7 +125,7 @@ def test_bilinear_is_what_it_should_be(tmp_path: Path) -> None:
 def test_numbers_stay_apart(offset: int, gain: float, dtype: str, nodata: int | None) -> None:
     limits = np.iinfo(dtype)
     values = np.arange(limits.min, limits.max + 1).astype(dtype)
-    numbers = band_numbers(BandFile("x", "x", gain=gain, offset=offset, nodata=nodata))
+    numbers = BandFile("x", "x", gain=gain, offset=offset, nodata=nodata).numbers
     got = numbers.of(values)
     none, full = values == nodata, values == 65535
     assert (got[none] == 0).all()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csc_xr.cli.options import words
+from csc_xr.cli import options
 from csc_xr.cli.terminal import app, print_rows
 from csc_xr.errors import ParameterError
 
@@ -63,7 +63,7 @@ def compose(
     scale: Annotated[
         float | None, typer.Option(help="Divisor of pixel values for networks (default: 8192).")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: options.Replace = False,
 ) -> None:
     """Make one scene of a satellite product, or a stack of several, for classify and stack.
 
@@ -72,7 +72,7 @@ def compose(
     from csc_xr.progress import stage_progress
     from csc_xr.runs.compose import ComposeSettings, compose
 
-    chosen = words(bands)
+    chosen = options.words(bands)
     settings = ComposeSettings(
         bands=None if chosen is None else tuple(chosen),
         crs=crs, resolution=resolution, box=_box(box), box_crs=box_crs, polygon=polygon,

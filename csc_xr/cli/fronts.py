@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csc_xr.cli.options import FrontSetting
+from csc_xr.cli.options import FrontSetting, Replace
 from csc_xr.cli.terminal import app, finding_rows, print_rows
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ PixelSize = Annotated[
 Within = Annotated[
     Path | None, typer.Option(help="Vector file of polygons that the front lies in.")
 ]
-Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 @app.command()

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from csc_xr.legend import ClassLegend
 
-Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-
 
 @app.command()
 def rasterize(
@@ -39,7 +37,7 @@ def rasterize(
     out: Annotated[
         Path | None, typer.Option(help="GeoTIFF (default: SCLS_<image>.tif beside the image).")
     ] = None,
-    overwrite: Replace = False,
+    overwrite: options.Replace = False,
 ) -> None:
     """Turn drawn polygons into labels: a class GeoTIFF on the pixels of an image."""
     from csc_xr.export import write_class_geotiff
@@ -74,7 +72,7 @@ def polygons(
     min_area_m2: Annotated[
         float, typer.Option(help="Leave out polygons smaller than this, in square metres.")
     ] = 0.0,
-    overwrite: Replace = False,
+    overwrite: options.Replace = False,
 ) -> None:
     """Turn a class raster into polygons with the names and colours of its classes."""
     import pandas as pd

@@ -70,6 +70,7 @@ Overwrite = Annotated[
         "goes on, and what was made in another way is refused.",
     ),
 ]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Scheduler = Annotated[
     str,
     typer.Option(
@@ -194,7 +195,7 @@ def computing(
 
 def legend_of(raster: Path, given: str | None) -> ClassLegend:
     """Give the legend that was named, or else the one that a class raster carries."""
-    from csc_xr.label_polygons import raster_legend
+    from csc_xr.geotiff import raster_legend
     from csc_xr.legend import open_legend
 
     return raster_legend(raster) if given is None else open_legend(given)

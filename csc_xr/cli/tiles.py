@@ -19,7 +19,6 @@ ClassKeyPath = Annotated[
     Path | None,
     typer.Option(help="CSV of LocalClass,HierarchClass where labels hold local classes."),
 ]
-Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 @app.command()
@@ -54,7 +53,7 @@ def tiles(
     ] = False,
     noise: Annotated[float, typer.Option(help="Noise of the copies.")] = 10.0,
     seed: options.Seed = 0,
-    overwrite: Replace = False,
+    overwrite: options.Replace = False,
 ) -> None:
     """Cut labelled tiles of nearly one class out of images, into a Zarr store."""
     from csc_xr.inputs import list_images
@@ -93,7 +92,7 @@ def import_tiles(
     scale: Annotated[float, typer.Option(help="Divisor of the scenes' numbers: 255 or 8192.")],
     labels: Annotated[Path | None, typer.Option(help="The .npy of labels of an .npy.")] = None,
     class_key: ClassKeyPath = None,
-    overwrite: Replace = False,
+    overwrite: options.Replace = False,
 ) -> None:
     """Bring tiles of other programs into a store: class folders, or compiled arrays.
 
@@ -140,7 +139,7 @@ def export_tiles(
     validation_share: options.ValidationShare = 0.2,
     validation_scenes: options.ValidationScenes = None,
     seed: options.Seed = 0,
-    overwrite: Replace = False,
+    overwrite: options.Replace = False,
 ) -> None:
     """Write tiles as other programs read them: class folders, or compiled arrays.
 

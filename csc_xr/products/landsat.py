@@ -9,9 +9,10 @@ from typing import Any
 import xarray as xr
 
 from csc_xr.errors import SceneError
-from csc_xr.products.layers import TOP, BandFile, MaskFile, assemble
+from csc_xr.products.layers import BandFile, MaskFile, assemble
 from csc_xr.products.mtl import LandsatProduct, find_landsat
 from csc_xr.products.target import Box, native_grid, settle_grid
+from csc_xr.products.warp import TOP
 from csc_xr.raster import Chunks, open_raster
 
 QA_BITS = {

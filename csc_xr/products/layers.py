@@ -14,7 +14,7 @@ from affine import Affine
 from csc_xr.errors import SceneError
 from csc_xr.grid import place
 from csc_xr.products.target import TargetGrid
-from csc_xr.products.warp import RESAMPLING, Numbers, lazy_warped
+from csc_xr.products.warp import RESAMPLING, TOP, Numbers, lazy_warped
 from csc_xr.raster import (
     CHUNK,
     Chunks,
@@ -27,9 +27,6 @@ from csc_xr.raster import (
 
 SCALE = 8192.0
 """What networks divide reflectance x 10000 by, unless told otherwise."""
-
-TOP = 65535
-"""The largest number of a scene, which also stands for saturated."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,11 @@ class BandFile:
     offset: float = 0.0
     nodata: int | None = 0
     saturated: int | None = TOP
+
+    @property
+    def numbers(self) -> Numbers:
+        """How its numbers become those of a scene."""
+        return Numbers(self.gain, self.offset, self.nodata, self.saturated)
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def assemble(
         )
     sources = [_open(band.path, band.number) for band in bands]
     wanted = _sides(sources[0], grid, chunks)
-    numbers = [band_numbers(band) for band in bands]
+    numbers = [band.numbers for band in bands]
     pixels = _lazy(sources, numbers, grid, wanted, resampling)
     scene = xr.DataArray(
         pixels, dims=("band", "y", "x"), coords={"band": [band.name for band in bands]}
@@ -174,22 +176,6 @@ def assemble(
         source=source,
     )
     return scene
-
-
-def band_numbers(band: BandFile) -> Numbers:
-    """Give how the numbers of a band become those of a scene.
-
-    Parameters
-    ----------
-    band : BandFile
-        The band.
-
-    Returns
-    -------
-    Numbers
-        The conversion.
-    """
-    return Numbers(band.gain, band.offset, band.nodata, band.saturated)
 
 
 def _open(path: str, number: int) -> _Source:

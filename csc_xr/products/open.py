@@ -13,13 +13,13 @@ import xarray as xr
 
 from csc_xr.dates import date_in_name
 from csc_xr.errors import SceneError
-from csc_xr.grid import same_grid, scene_transform
+from csc_xr.grid import same_grid
 from csc_xr.products.landsat import open_landsat
 from csc_xr.products.mtl import find_landsat
 from csc_xr.products.safe import BAND_FILE
 from csc_xr.products.sentinel2 import open_sentinel2
 from csc_xr.products.stac import open_stac
-from csc_xr.products.target import Box, TargetGrid, choose_grid
+from csc_xr.products.target import Box, choose_grid, grid_of
 from csc_xr.raster import Chunks
 from csc_xr.scene import IMAGE_SUFFIXES, open_scene
 from csc_xr.stores import is_store
@@ -230,18 +230,14 @@ def _cropped_image(
         scene = scene.assign_coords(time=np.datetime64(named, "ns"))
     if box is None and like is None:
         return scene
-    place = scene_transform(scene)
-    native = TargetGrid(scene.rio.crs, place, scene.sizes["y"], scene.sizes["x"])
-    if like is not None:
-        wanted = scene_transform(like)
-        height, width = like.sizes["y"], like.sizes["x"]
-    else:
-        grid = choose_grid(native, box=box, box_crs=box_crs)
-        wanted, height, width = grid.transform, grid.height, grid.width
-    back = ~place
-    column = round(back.a * wanted.c + back.b * wanted.f + back.c)
-    row = round(back.d * wanted.c + back.e * wanted.f + back.f)
-    part = scene.isel(y=slice(max(row, 0), row + height), x=slice(max(column, 0), column + width))
+    native = grid_of(scene)
+    grid = choose_grid(native, box=box, box_crs=box_crs) if like is None else grid_of(like)
+    x, y = ~native.transform @ (grid.transform.c, grid.transform.f)
+    rows, columns = (
+        slice(max(first, 0), first + length)
+        for first, length in ((round(y), grid.height), (round(x), grid.width))
+    )
+    part = scene.isel(y=rows, x=columns)
     if like is not None and (0 in part.shape or not same_grid(part, like)):
         raise SceneError(
             f"{source} is an image, not a product: it is not resampled, and its pixels are not "

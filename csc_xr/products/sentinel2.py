@@ -14,9 +14,10 @@ import xarray as xr
 
 from csc_xr.dates import date_in_name
 from csc_xr.errors import CscWarning, SceneError
-from csc_xr.products.layers import TOP, BandFile, MaskFile, assemble
+from csc_xr.products.layers import BandFile, MaskFile, assemble
 from csc_xr.products.safe import BANDS, Image, Metadata, Product, find_product
 from csc_xr.products.target import Box, TargetGrid, grid_of, native_grid, settle_grid
+from csc_xr.products.warp import TOP
 from csc_xr.raster import Chunks, open_raster
 
 SCL_CLASSES = {

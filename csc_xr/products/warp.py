@@ -31,7 +31,8 @@ RESAMPLING = {
 """Ways to resample, with the names GDAL has for them."""
 
 _BLOCK = 256
-_TOP = 65535
+TOP = 65535
+"""The largest number of a scene, which also stands for saturated."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ class Numbers:
             line = values.astype(np.int32) + np.int32(round(self.offset))
         else:
             line = np.floor(values.astype(np.float64) * self.gain + (self.offset + 0.5))
-        numbers: NDArray[np.uint16] = np.clip(line, 1, _TOP).astype(np.uint16)
+        numbers: NDArray[np.uint16] = np.clip(line, 1, TOP).astype(np.uint16)
         if self.saturated is not None:
-            numbers[values == self.saturated] = _TOP
+            numbers[values == self.saturated] = TOP
         if self.nodata is not None:
             numbers[values == self.nodata] = 0
         return numbers
@@ -110,7 +111,7 @@ class Numbers:
         specials = {mark for mark in (self.nodata, self.saturated) if mark is not None}
         for special in specials:
             marks |= {special - 1, special, special + 1}
-        for bound in (1, _TOP):  # where the line leaves the range
+        for bound in (1, TOP):  # where the line leaves the range
             meets = (bound - self.offset) / self.gain
             marks |= {math.floor(meets), math.ceil(meets), round(meets)}
         points = sorted(mark for mark in marks if low <= mark <= high)
@@ -118,7 +119,7 @@ class Numbers:
         for point in points:
             value = float(self.of(np.array([point], dtype))[0])
             line = self.gain * point + self.offset
-            if point not in specials and 1 <= line <= _TOP:
+            if point not in specials and 1 <= line <= TOP:
                 value = line
             pairs.append(f"{point}:{value!r}")
         return ",".join(pairs)
